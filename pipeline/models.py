@@ -1,0 +1,119 @@
+"""The nouns that travel through the import: Record → Trace → SessionImport → Outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class Problem(NamedTuple):
+    """Why a record could not be read: a stable `kind` for programs, a sentence for people."""
+
+    kind: str
+    error: str
+
+
+class Record(NamedTuple):
+    """One unit of a source: a line, an item of an array, a row.
+
+    `ordinal` counts 1, 2, 3 … over the records of one source and stays the same as long as the source
+    does: it is how the ledger knows a record again. `position` is for people: "line 12", "item 3", "row 17".
+    `raw` is the record as JSON bytes (as it stands in the file, or the row written as JSON); empty where it
+    was too long to keep. With a `problem`, `data` is None and nobody may look at it.
+    """
+
+    source: str
+    ordinal: int
+    position: str
+    data: Any
+    raw: bytes
+    problem: Problem | None = None
+    repairs: Mapping[str, int] = {}
+    """What the lenient parser replaced, by kind: nan_to_null, lone_surrogate, nul, …"""
+    format: str | None = None
+    """The mapper that this record asks for: lines of a rejects.jsonl know it."""
+
+
+class Status(StrEnum):
+    """How a trace ended, in the words of `POST /sessions` (create-session-reference)."""
+
+    COMPLETED = "COMPLETED"  # it ended well
+    FAILED = "FAILED"  # it ended in an error
+    PENDING = "PENDING"  # it has not ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One step inside a turn. Times are ISO 8601 UTC with microseconds ("2026-08-22T08:00:00.000000Z")."""
+
+    id: str
+    name: str = ""
+    type: str = "SPAN"
+    """SPAN GENERATION EVENT AGENT TOOL CHAIN RETRIEVER EVALUATOR EMBEDDING GUARDRAIL (api-contract 5.1)."""
+    parent_id: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    input: Any = None
+    output: Any = None
+    error: str | None = None
+    model: str | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
+    """USD."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One input with its output, and the steps in between. Input and output are any JSON value."""
+
+    input: Any = None
+    output: Any = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    retrieval_context: str | None = None
+    error: str | None = None
+    latency_ms: float | None = None
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    cost: float | None = None
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One request to the AI system and all it did, whatever tool recorded it.
+
+    `id` is None where the record has none; `id_is_unique` is False where the format does not promise that an
+    id names one record (ShareGPT's `identity_0`): then the custom id comes from the content.
+    """
+
+    id: str | None
+    id_is_unique: bool = True
+    conversation_id: str | None = None
+    name: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    user_id: str | None = None
+    tags: tuple[str, ...] = ()
+    environment: str | None = None
+    release: str | None = None
+    version: str | None = None
+    """The version of the application that was traced, in the export's own words."""
+    status: Status = Status.COMPLETED
+    error: str | None = None
+    system: str | None = None
+    """The system prompt."""
+    turns: tuple[Turn, ...] = ()
+    models: tuple[str, ...] = ()
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    """Sums by kind: input, output, total, …"""
+    cost: float | None = None
+    """USD."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """The trace's own metadata, as the export has it."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from: {"format": …, "project": …}; nothing about files, so that a moved file is no change."""
+    revision: str | None = None
+    """When the export last changed this trace (sortable, e.g. updatedAt as ISO UTC): the newest of two counts."""
