@@ -117,3 +117,70 @@ class Trace:
     """Where it comes from: {"format": …, "project": …}; nothing about files, so that a moved file is no change."""
     revision: str | None = None
     """When the export last changed this trace (sortable, e.g. updatedAt as ISO UTC): the newest of two counts."""
+
+
+class Part(NamedTuple):
+    """One record that went into a session: where it stands, and its text for the rejects."""
+
+    source: str
+    ordinal: int
+    position: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionImport:
+    """What is to be sent for one session; `context` and `metadata` are JSON already, serialised once."""
+
+    custom_id: str
+    is_numbered: bool
+    """The custom id comes from the content, so the ledger adds a running number to the second one and on."""
+    status: Status
+    context: bytes
+    metadata: bytes
+    """A JSON object without the mark, which is added when the body is built."""
+    payload_sha256: str
+    trace_sha256: str
+    facts: bytes
+    """What the trace states, as sorted hashes of 4 bytes: tells whether a later trace only adds to it."""
+    revision: str | None
+    trace_id: str | None
+    conversation_id: str | None
+    format: str
+    turns: int
+    spans: int
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that this session holds in memory while it waits, about."""
+        return len(self.context) + len(self.metadata) + sum(len(part.raw) for part in self.parts) + 2_000
+
+
+class Reject(NamedTuple):
+    """A record that could not be read, assembled or mapped, or whose session the API refused."""
+
+    part: Part
+    stage: str
+    """read, assemble, map or upload."""
+    kind: str
+    error: str
+    trace_id: str | None = None
+    format: str | None = None
+
+
+class Outcome(StrEnum):
+    """The final fate of one session in one run."""
+
+    CREATED = "created"  # this ledger's session is on the server
+    EXISTING = "existing"  # the server had it, and not from this ledger
+    SKIPPED = "skipped"  # settled on this target before
+    CHANGED = "changed"  # settled before with another trace; error_kind says what was done about it
+    DUPLICATE = "duplicate"  # the same custom id and trace again in this input
+    CONFLICT = "conflict"  # the same custom id with another trace in this input: not imported
+    REJECTED = "rejected"  # the API refused it for good
+    FAILED = "failed"  # attempts used up, none of them stored
+    UNKNOWN = "unknown"  # attempts used up, and whether it was stored could not be found out
+    PENDING = "pending"  # read, but the run stopped first
+    HELD = "held"  # waits for its missing parts
+    PLANNED = "planned"  # dry run

@@ -1,0 +1,175 @@
+"""Traces of one conversation, scattered over lines and files, are brought together on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pickle
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from pipeline.errors import StoppedError
+from pipeline.mappers.mapper import Mapper
+from pipeline.models import Part, Status, Trace
+
+COMMIT_EVERY = 1_000
+
+
+class Conversation(NamedTuple):
+    """The traces of one conversation as one trace, and the records it was made of."""
+
+    trace: Trace
+    mapper: Mapper
+    parts: tuple[Part, ...]
+    """In start order."""
+    superseded: tuple[Part, ...]
+    """Records that a newer or equal one of the same trace replaces."""
+    repairs: Mapping[str, int]
+
+
+class Conversations:
+    """Keeps traces in a scratch file until all are there. Memory is that of one conversation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "conversations.scratch"
+        self._connection: sqlite3.Connection | None = None
+        self._mappers: dict[str, Mapper] = {}
+        self._count = 0
+
+    def __enter__(self) -> Conversations:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._file.unlink(missing_ok=True)
+
+    def add(self, trace: Trace, mapper: Mapper, part: Part, repairs: Mapping[str, int]) -> None:
+        """Keep a trace that has a conversation id."""
+        self._mappers[mapper.name] = mapper
+        # Our own values in our own scratch file (mode 0600, made new, deleted after): pickle reads no stranger's data.
+        blob = pickle.dumps((trace, part, dict(repairs)), protocol=5)
+        try:
+            connection = self._open()
+            connection.execute(
+                "INSERT INTO part (family, conversation, started_at, mapper, trace) VALUES (?, ?, ?, ?, ?)",
+                (mapper.family, trace.conversation_id, trace.started_at or "", mapper.name, blob),
+            )
+            self._count += 1
+            if self._count % COMMIT_EVERY == 0:
+                connection.commit()
+        except sqlite3.OperationalError as error:
+            raise StoppedError(f"{self._file}: cannot keep conversations on disk ({error}); make room, run again") from error
+
+    def merged(self) -> Iterator[Conversation]:
+        """Conversation by conversation, in the order in which they first appeared."""
+        if self._connection is None:
+            return
+        self._connection.execute("CREATE INDEX by_conversation ON part (family, conversation, started_at, number)")
+        keys = self._connection.execute(
+            "SELECT family, conversation FROM part GROUP BY family, conversation ORDER BY min(number)"
+        )
+        for family, conversation in keys:
+            rows = self._connection.execute(
+                "SELECT mapper, trace FROM part WHERE family = ? AND conversation = ? ORDER BY started_at, number",
+                (family, conversation),
+            )
+            yield self._merge(rows)
+
+    def _merge(self, rows: Iterable[tuple[str, bytes]]) -> Conversation:
+        newest: dict[str | int, tuple[Trace, Part]] = {}
+        superseded = []
+        repairs: Counter[str] = Counter()
+        mapper_name = ""
+        for number, (mapper_name, blob) in enumerate(rows):
+            trace, part, repaired = pickle.loads(blob)
+            repairs.update(repaired)
+            key = trace.id if trace.id is not None and trace.id_is_unique else number
+            earlier = newest.get(key)
+            if earlier is not None and (earlier[0].revision or "") > (trace.revision or ""):
+                superseded.append(part)
+                continue
+            if earlier is not None:
+                superseded.append(earlier[1])
+            newest[key] = (trace, part)
+        traces = [trace for trace, _ in newest.values()]
+        return Conversation(
+            trace=merge_traces(traces),
+            mapper=self._mappers[mapper_name],
+            parts=tuple(part for _, part in newest.values()),
+            superseded=tuple(superseded),
+            repairs=dict(repairs),
+        )
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._file.unlink(missing_ok=True)
+            self._file.touch(mode=0o600)
+            # The reading thread is not always the same one, but there is one at a time.
+            self._connection = sqlite3.connect(self._file, check_same_thread=False)
+            with contextlib.closing(self._connection.cursor()) as cursor:
+                cursor.execute("PRAGMA journal_mode = OFF")
+                cursor.execute("PRAGMA synchronous = OFF")
+                cursor.execute("PRAGMA cache_size = -16384")
+                cursor.execute(
+                    "CREATE TABLE part (number INTEGER PRIMARY KEY, family TEXT, conversation TEXT, started_at TEXT, "
+                    "mapper TEXT, trace BLOB)"
+                )
+        return self._connection
+
+
+def merge_traces(traces: list[Trace]) -> Trace:
+    """One trace that holds the turns of all, in their order; what each was on its own is kept in the metadata.
+
+    It ended as its last trace did, unless one is unfinished.
+    """
+    first, last = traces[0], traces[-1]
+    tokens: Counter[str] = Counter()
+    for trace in traces:
+        tokens.update(trace.tokens)
+    costs = [trace.cost for trace in traces if trace.cost is not None]
+    has_unfinished = any(trace.status is Status.PENDING for trace in traces)
+    return dataclasses.replace(
+        first,
+        id=first.conversation_id,
+        id_is_unique=True,
+        started_at=min((trace.started_at for trace in traces if trace.started_at), default=None),
+        ended_at=None if has_unfinished else max((trace.ended_at for trace in traces if trace.ended_at), default=None),
+        user_id=next((trace.user_id for trace in traces if trace.user_id), None),
+        tags=_distinct(tag for trace in traces for tag in trace.tags),
+        status=Status.PENDING if has_unfinished else last.status,
+        error=last.error,
+        system=next((trace.system for trace in traces if trace.system), None),
+        turns=tuple(turn for trace in traces for turn in trace.turns),
+        models=_distinct(model for trace in traces for model in trace.models),
+        tokens=dict(tokens),
+        cost=sum(costs) if costs else None,
+        metadata={"traces": [_summary(trace) for trace in traces]},
+        revision=max((trace.revision for trace in traces if trace.revision), default=None),
+    )
+
+
+def _summary(trace: Trace) -> dict[str, object]:
+    """What the merged trace cannot say for each of its parts."""
+    kept: dict[str, object] = {"trace_id": trace.id}
+    for key in ("name", "started_at", "ended_at", "user_id", "environment", "release", "version", "error", "cost"):
+        value = getattr(trace, key)
+        if value is not None:
+            kept[key] = value
+    if trace.tokens:
+        kept["tokens"] = dict(trace.tokens)
+    if trace.tags:
+        kept["tags"] = list(trace.tags)
+    if trace.metadata:
+        kept["metadata"] = dict(trace.metadata)
+    return kept
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

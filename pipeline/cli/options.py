@@ -1,0 +1,66 @@
+"""The options that `run` and `plan` share; each wins over the config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipeline.config import Config, load_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OVERRIDES = {
+    "source": "source.paths",
+    "format": "source.format",
+    "session_per": "source.session_per",
+    "version_id": "target.version_id",
+    "product_id": "target.product_id",
+    "base_url": "target.base_url",
+    "state_dir": "state_dir",
+    "output_dir": "output_dir",
+    "max_per_second": "upload.max_per_second",
+    "max_at_once": "upload.max_at_once",
+    "max_rejected": "upload.max_rejected",
+    "retry_rejected": "upload.retry_rejected",
+    "limit": "limit",
+}
+
+
+def import_options(command: F) -> F:
+    """Add the argument CONFIG and the options that say what is imported where."""
+    path = click.Path(path_type=Path)
+    for decorate in reversed(
+        [
+            click.argument("config_file", metavar="[CONFIG]", required=False, type=path),
+            click.option("--source", multiple=True, metavar="PATH", help="A file, folder or glob to read; repeatable."),
+            click.option("--format", help="langfuse, chat, custom, … [default: auto, decided per file]"),
+            click.option("--session-per", type=click.Choice(["trace", "conversation"]), help="What becomes a session."),
+            click.option("--version-id", help="Galtea version that the sessions belong to."),
+            click.option("--product-id", help="Galtea product; its newest version is taken, once per run."),
+            click.option("--base-url", help="Where the API is. [default: GALTEA_API_URL or https://api.galtea.ai]"),
+            click.option("--state-dir", type=path, help="Where the ledger and the runs are kept. [default: .trace-import]"),
+            click.option("--output-dir", type=path, help="Where this run's manifest goes. [default: in the state dir]"),
+            click.option("--max-per-second", type=float, help="Never send faster than this."),
+            click.option("--max-at-once", type=int, help="Requests in flight at most. [default: 64]"),
+            click.option("--max-rejected", type=int, help="Up to so many rejects are fine. [default: 0]"),
+            click.option("--retry-rejected", is_flag=True, default=None, help="Send again what was rejected before."),
+            click.option("--limit", type=int, help="Only the first so many sessions."),
+            click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout, for programs."),
+        ]
+    ):
+        command = decorate(command)
+    return command
+
+
+def config_from(config_file: Path | None, options: dict[str, Any], **extra: Any) -> Config:
+    """The config file with the options laid over it."""
+    overrides = {key: options.get(name) for name, key in _OVERRIDES.items()}
+    overrides["source.paths"] = list(options["source"]) or None
+    for name in ("state_dir", "output_dir"):
+        if overrides[name] is not None:
+            overrides[name] = Path(os.path.abspath(overrides[name]))
+    return load_config(config_file, overrides={**overrides, **extra})

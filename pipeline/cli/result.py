@@ -1,0 +1,101 @@
+"""What a run or plan came to, in plain words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.text import safe
+
+if TYPE_CHECKING:
+    from pipeline.dry_run import PlanResult
+
+_MEANING = {
+    "created": "are on the server, from this ledger",
+    "existing": "were on the server already, not from this ledger",
+    "skipped": "were imported before: nothing was sent",
+    "changed": "were imported before and differ now (manifest: error_kind tells what was done)",
+    "duplicate": "came again in this input",
+    "conflict": "share a custom id with another trace of this input: NOT imported",
+    "rejected": "were refused by the API (rejects.jsonl)",
+    "failed": "could not be sent; the next run tries again",
+    "unknown": "may or may not be on the server; the next run finds out",
+    "pending": "were read and not sent; the next run goes on",
+    "held": "wait for their missing parts",
+    "planned": "would be sent",
+}
+_ADVICE = {
+    2: "Nothing was imported: the command or the configuration is wrong.",
+    3: "Finished, with more rejects than allowed: see rejects.jsonl. Mend them and run it as --source, or allow them "
+    "with --max-rejected.",
+    4: "Finished, but not everything is imported: see the manifest, then run again.",
+    5: "Stopped: the target refuses. Mend the cause and run again.",
+    75: "Stopped for now: run the same command again and it goes on.",
+    130: "Interrupted: run the same command again and it goes on.",
+    143: "Interrupted: run the same command again and it goes on.",
+}
+
+
+def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> None:
+    """The end of a run."""
+
+    def say(text: str = "") -> None:
+        click.echo(text, err=to_stderr)
+
+    say(f"Run {summary['run_id']}{' (continued)' if summary['continued'] else ''} on {safe(summary['target'])}")
+    _print_counts(summary, say)
+    unchanged = sum(source["state"] == "unchanged" for source in summary["sources"])
+    if unchanged:
+        say(f"  {unchanged} of {len(summary['sources'])} files are done since an earlier run and were not read again")
+    if not summary["sessions"] and not summary["records_read"] and not summary["error"]:
+        say("  Nothing was sent: there is nothing new.")
+    say(
+        f"  {summary['requests']:,} requests, {summary['retries']:,} retries, "
+        f"{summary['throttled']:,} times told to wait, {summary['bytes_sent']:,} bytes sent"
+    )
+    say("  Balanced: every record is accounted for." if summary["balanced"] else "  NOT BALANCED: please report this.")
+    if summary["error"]:
+        say(f"  {safe(summary['error'])}")
+    say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
+    if summary["exit_code"] in _ADVICE:
+        say(_ADVICE[summary["exit_code"]])
+
+
+def print_plan(result: PlanResult) -> None:
+    """What would happen."""
+    summary = result.summary
+    click.echo(f"Plan for {safe(summary['target'])}; nothing was sent")
+    _print_counts(summary, click.echo)
+    sends = summary["sends"]
+    click.echo(
+        f"  It would create {sends.get('create', 0):,} sessions and update "
+        f"{sends.get('update', 0) + sends.get('replace', 0):,}: {summary['requests']:,} requests, "
+        f"about {summary['bytes_to_send']:,} bytes"
+    )
+    if summary["seconds_at_max_per_second"] is not None:
+        click.echo(f"  At max_per_second that takes at least {summary['seconds_at_max_per_second']:,} s")
+    for source in summary["sources"]:
+        format = source["format"] or ("done before" if source["state"] == "unchanged" else "not recognised")
+        click.echo(f"  {safe(source['source'])}: {format}, {source['records_read']:,} records")
+    for reject in result.rejects:
+        click.echo(f"  reject: {safe(reject['source'])} {safe(reject['position'])}: {safe(reject['error'])}")
+    hidden = summary["records_rejected"] - len(result.rejects)
+    if hidden > 0:
+        click.echo(f"  … and {hidden:,} rejects more")
+    for sample in result.samples:
+        click.echo(f"Sample ({sample['action']}, {safe(sample['position'])}):")
+        text = json.dumps(sample["body"], indent=2, ensure_ascii=False)
+        click.echo(safe(text[:3000], keep_lines=True) + ("\n  …" if len(text) > 3000 else ""))
+
+
+def _print_counts(summary: dict[str, Any], say: Any) -> None:
+    say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
+    if summary["records_repaired"]:
+        say(f"  {summary['records_repaired']:,} were repaired while reading (metadata.repaired tells what)")
+    for reason, count in summary["records_ignored"].items():
+        say(f"  {count:,} were ignored: {reason}")
+    for outcome, count in summary["outcomes"].items():
+        say(f"  {count:>8,} {outcome:<9} {_MEANING.get(outcome, '')}")

@@ -1,0 +1,106 @@
+"""`trace-import run`: the import."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from pydantic import SecretStr
+
+from pipeline.cli.options import config_from, import_options
+from pipeline.cli.progress import watching
+from pipeline.cli.result import print_summary
+from pipeline.config import Config
+from pipeline.report.snapshot import Stop
+
+EMULATOR_KEY = "gsk_emulator"
+EMULATOR_VERSION = "ver_123"
+
+
+@click.command(
+    epilog="Exit codes: 0 done, 2 usage, 3 more rejected than allowed, 4 some failed, 5 the target refuses, "
+    "75 run again to go on, 130/143 interrupted."
+)
+@import_options
+@click.option("--emulator", "use_emulator", is_flag=True, help="Send to an emulator of the API that runs just for this.")
+@click.option("--data", type=click.Path(path_type=Path), help="With --emulator: keep its sessions in this file.")
+def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json: bool, **options: Any) -> None:
+    """Import what CONFIG and the options name, and account for every record.
+
+    Run it again at any time: what is settled is not sent again, what was interrupted goes on.
+
+    \b
+    Examples:
+      trace-import run nightly.yaml
+      trace-import run --source exports/ --version-id ver_123 --max-per-second 20
+      trace-import run --source exports/ --emulator
+    """
+    from pipeline.run import run_import  # noqa: PLC0415  (loads the heavy rooms)
+
+    if data is not None and not use_emulator:
+        raise click.UsageError("--data goes with --emulator")
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr, level=logging.WARNING)
+    with contextlib.ExitStack() as stack:
+        config, ledger_dir = config_from(config_file, options), None
+        if use_emulator:
+            config, ledger_dir = stack.enter_context(_on_an_emulator(config, data))
+        stop = stack.enter_context(_stopped_by_signals())
+        watch = stack.enter_context(watching(quiet=as_json))
+        result = run_import(config, watch=watch, stop=stop, ledger_dir=ledger_dir)
+    if as_json:
+        click.echo(json.dumps(result.summary, indent=2))
+    print_summary(result.summary, result.folder, to_stderr=as_json)
+    sys.exit(result.exit_code)
+
+
+@contextlib.contextmanager
+def _on_an_emulator(config: Config, data: Path | None) -> Iterator[tuple[Config, Path | None]]:
+    """The config, sent to an emulator that runs meanwhile; without a data file, its ledger is thrown away with it."""
+    from pipeline.emulator import running_emulator  # noqa: PLC0415  (only when asked for)
+
+    target = config.target
+    if target.version_id is None and target.product_id is None:
+        target = target.model_copy(update={"version_id": EMULATOR_VERSION})
+    with contextlib.ExitStack() as stack:
+        ledger_dir = None
+        name = None
+        if data is None:
+            ledger_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trace-import-emulator-")))
+        else:
+            data.absolute().parent.mkdir(parents=True, exist_ok=True)
+            name = f"emulator:{data.absolute()}"  # its port differs from run to run, what it holds does not
+        emulator = stack.enter_context(
+            running_emulator(
+                data=data,
+                version_ids=[target.version_id] if target.version_id else [],
+                product_ids=[target.product_id] if target.product_id else [],
+            )
+        )
+        target = target.model_copy(update={"base_url": emulator.url})
+        key = SecretStr(EMULATOR_KEY)
+        yield config.model_copy(update={"target": target, "target_name": name, "api_key": key}), ledger_dir
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[Stop]:
+    """The first SIGINT or SIGTERM drains, the second breaks off; whatever is open goes on in the next run."""
+    stop = Stop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.request(number)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

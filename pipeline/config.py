@@ -1,0 +1,347 @@
+"""Settings: read once, from YAML, options and the environment; defaults and units stand here."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import json
+import os
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from pipeline.errors import UsageError
+
+DEFAULT_BASE_URL = "https://api.galtea.ai"
+MAPPING_REVISION = 1
+"""Raised when our mapping changes so much that files which are done must be read again."""
+
+CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Section):
+    """What is read."""
+
+    name: str | None = None
+    """Prefix of the custom ids; by default the family of the export (langfuse, chat, …)."""
+    paths: tuple[str, ...] = Field(min_length=1)
+    """Files, folders and globs (`**` crosses folders)."""
+    format: str = "auto"
+    session_per: Literal["trace", "conversation"] = "trace"
+    allow_empty: bool = False
+    """May a path or pattern match nothing? True for nightly jobs."""
+    max_record_bytes: int = Field(default=33_554_432, gt=0)
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _one_path_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+class TargetConfig(_Section):
+    """Where the sessions go."""
+
+    base_url: str = DEFAULT_BASE_URL
+    version_id: str | None = Field(default=None, min_length=1)
+    product_id: str | None = Field(default=None, min_length=1)
+    ca_file: Path | None = None
+    """A private CA in PEM; without it, SSL_CERT_FILE or the system's."""
+    allow_http: bool = False
+    """Send the key over plain http to a host that is not this machine?"""
+
+    @field_validator("base_url")
+    @classmethod
+    def _normalise(cls, value: str) -> str:
+        return normalise_base_url(value)
+
+    @model_validator(mode="after")
+    def _https_unless_loopback(self) -> TargetConfig:
+        parts = urlsplit(self.base_url)
+        if parts.scheme == "http" and not self.allow_http and not _is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"{self.base_url} is plain http to another machine: the API key would travel in the clear. "
+                "Use https, or set target.allow_http: true if you must"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_anchor(self) -> TargetConfig:
+        if self.version_id and self.product_id:
+            raise ValueError("give version_id or product_id, not both")
+        return self
+
+
+class MappingConfig(_Section):
+    """How a trace becomes the payload of a session."""
+
+    custom_id: str = "{source}:{id}"
+    context: str | None = None
+    """JMESPath; by default the conversation."""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    """Extra keys, each a JMESPath."""
+    trace: dict[str, str] = Field(default_factory=dict)
+    """`format: custom` only: field of a trace → JMESPath over the record."""
+    drop: tuple[str, ...] = ()
+    redact: tuple[Any, ...] = ()
+    max_value_bytes: int = Field(default=1_048_576, ge=1_024)
+    """A longer text in the context or metadata is cut, and the cut is marked."""
+
+    @field_validator("custom_id")
+    @classmethod
+    def _known_fields(cls, value: str) -> str:
+        fields = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+        unknown = [name for name in fields if name not in CUSTOM_ID_FIELDS]
+        if unknown:
+            raise ValueError(f"{{{unknown[0]}}} is not known here; known are {', '.join(CUSTOM_ID_FIELDS)}")
+        if "id" not in fields and "conversation_id" not in fields:
+            raise ValueError("without {id} (or {conversation_id}) many traces would share one custom id")
+        return value
+
+    @field_validator("drop", "redact")
+    @classmethod
+    def _not_yet(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if value:
+            raise ValueError(
+                "this version cannot drop or redact yet, and will not send what you asked to keep back; "
+                "leave it empty, or clean the export first"
+            )
+        return value
+
+
+class UploadConfig(_Section):
+    """How fast, how patient, and when to give up."""
+
+    max_per_second: float | None = Field(default=None, gt=0)
+    max_at_once: int = Field(default=64, ge=1, le=1024)
+    max_buffer_bytes: int = Field(default=67_108_864, gt=0)
+    timeout_seconds: float = Field(default=30, gt=0)
+    max_pause_seconds: float = Field(default=300, gt=0)
+    give_up_after_seconds: float = Field(default=600, gt=0)
+    lookup_seconds: float = Field(default=90, gt=0)
+    """How long a session that must be on the server is looked for before it counts as hidden or deleted."""
+    max_attempts: int = Field(default=8, ge=1)
+    record_deadline_seconds: float = Field(default=300, gt=0)
+    """Time for one session's attempts; pauses for the whole run do not count."""
+    max_rejected: int = Field(default=0, ge=0)
+    on_change: Literal["auto", "update", "report"] = "auto"
+    on_conflict: Literal["report", "keep_first"] = "report"
+    retry_rejected: bool = False
+    transport: Literal["auto", "pyreqwest", "httpx"] = "auto"
+
+
+class RejectsConfig(_Section):
+    """What a line of rejects.jsonl holds."""
+
+    include_record: bool = True
+
+
+class Config(_Section):
+    """Everything that one run is told. `api_key` comes from the environment only."""
+
+    source: SourceConfig
+    target: TargetConfig
+    mapping: MappingConfig = MappingConfig()
+    upload: UploadConfig = UploadConfig()
+    rejects: RejectsConfig = RejectsConfig()
+    state_dir: Path = Path(".trace-import")
+    output_dir: Path | None = None
+    keep_runs: int = Field(default=30, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first so many sessions, to try things out."""
+    base_dir: Path = Field(default=Path(), exclude=True)
+    target_name: str | None = Field(default=None, exclude=True)
+    """What the ledger calls the target, where its address is not what identifies it (an emulator's port)."""
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _custom_needs_a_mapping(self) -> Config:
+        if self.source.format == "custom" and not self.mapping.trace:
+            raise ValueError(
+                "source.format is custom, so mapping.trace must say where things are, for example "
+                '{id: "request_id", input: "prompt", output: "answer"}'
+            )
+        if self.mapping.trace and self.source.format != "custom":
+            raise ValueError(
+                f"mapping.trace is for source.format: custom, and the format is {self.source.format}"
+            )
+        return self
+
+    def sha256(self) -> str:
+        """Hash of all settings (no secret is among them)."""
+        return _sha256(self.model_dump(mode="json"))
+
+    def mapping_sha256(self) -> str:
+        """Hash of what decides how a record becomes a session: another one means that files are read again."""
+        return _sha256(
+            {
+                "revision": MAPPING_REVISION,
+                "mapping": self.mapping.model_dump(mode="json"),
+                "name": self.source.name,
+                "format": self.source.format,
+                "session_per": self.source.session_per,
+                "max_record_bytes": self.source.max_record_bytes,
+            }
+        )
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """Read a YAML file, lay `overrides` ("source.paths": […]) over it, and check everything.
+
+    Relative paths in the file are relative to the file; those in overrides to the working directory.
+    Raises UsageError that names the file, the key and the nearest known key.
+    """
+    data, base = _read_yaml(Path(path)) if path is not None else ({}, Path.cwd())
+    where = str(path) if path is not None else "options"
+    _make_paths_absolute(data, base)
+    environment_url = environ.get("GALTEA_API_URL")
+    if environment_url and "base_url" not in _section(data, "target", where):
+        data["target"]["base_url"] = environment_url
+    laid_over = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if laid_over.get("target.version_id") or laid_over.get("target.product_id"):
+        for anchor in ("version_id", "product_id"):
+            _section(data, "target", where).pop(anchor, None)
+    for key, value in laid_over.items():
+        *sections, leaf = key.split(".")
+        place = data
+        for name in sections:
+            place = _section(place, name, where)
+        place[leaf] = value
+    if "source" not in data or not _section(data, "source", where).get("paths"):
+        raise UsageError(f"{where}: nothing to read; name files or folders in source.paths or with --source")
+    _section(data, "target", where)
+    key = environ.get("GALTEA_API_KEY", "").strip()
+    try:
+        return Config.model_validate({**data, "base_dir": base, "api_key": SecretStr(key) if key else None})
+    except ValidationError as error:
+        raise UsageError(_explain(error, where)) from error
+
+
+def require_target(config: Config) -> Config:
+    """The same config, or a UsageError: who sends needs a key and a version (or product)."""
+    if not config.target.version_id and not config.target.product_id:
+        raise UsageError(
+            "no target version: set target.version_id or target.product_id, or give --version-id or --product-id"
+        )
+    if config.api_key is None:
+        raise UsageError(
+            "no API key: set the environment variable GALTEA_API_KEY (it never comes from an option or the YAML), "
+            "or try --emulator"
+        )
+    return config
+
+
+def normalise_base_url(value: str) -> str:
+    """Lower-case scheme and host, no default port, no trailing slash: the form that the ledger is keyed by."""
+    parts = urlsplit(value.strip())
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{value!r} is not an http(s) URL such as {DEFAULT_BASE_URL}")
+    if parts.username or parts.password:
+        raise ValueError("a user name or password in the URL is not supported; the key comes from GALTEA_API_KEY")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{value!r} has a query or fragment; give the bare address such as {DEFAULT_BASE_URL}")
+    scheme = parts.scheme.lower()
+    host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
+    default = 443 if scheme == "https" else 80
+    netloc = host if parts.port in (None, default) else f"{host}:{parts.port}"
+    return urlunsplit((scheme, netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], Path]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the configuration ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise UsageError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: the configuration must be a mapping with keys such as source and target")
+    if "api_key" in data or "api_key" in (data.get("target") or {}):
+        raise UsageError(f"{path}: the API key does not belong in a file; set GALTEA_API_KEY in the environment")
+    return data, path.resolve().parent
+
+
+def _section(data: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    section = data.setdefault(name, {})
+    if section is None:
+        section = data[name] = {}
+    if not isinstance(section, dict):
+        raise UsageError(f"{where}: {name} must be a mapping, not {type(section).__name__}")
+    return section
+
+
+def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
+    def absolute(value: Any) -> Any:
+        return str(base / value) if isinstance(value, str) and value else value
+
+    source = data.get("source")
+    if isinstance(source, dict) and isinstance(source.get("paths"), list):
+        source["paths"] = [absolute(path) for path in source["paths"]]
+    elif isinstance(source, dict) and "paths" in source:
+        source["paths"] = absolute(source["paths"])
+    for name in ("state_dir", "output_dir"):
+        if name in data:
+            data[name] = absolute(data[name])
+    target = data.get("target")
+    if isinstance(target, dict) and "ca_file" in target:
+        target["ca_file"] = absolute(target["ca_file"])
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            nearest = difflib.get_close_matches(str(problem["loc"][-1]), _keys_beside(problem["loc"]), n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            lines.append(f"{where}: {place}: unknown key{hint}")
+        else:
+            text = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {place}: {text}" if place else f"{where}: {text}")
+    return "\n".join(lines)
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    hidden = {"api_key", "base_dir", "target_name"} if model is Config else set()
+    return [name for name in model.model_fields if name not in hidden]
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

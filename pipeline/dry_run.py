@@ -1,0 +1,103 @@
+"""What a run would do: the same way through the same rooms, with the ledger but without the network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.clock import SystemClock
+from pipeline.config import Config
+from pipeline.job import open_job
+from pipeline.ledger.database import opened_shadow
+from pipeline.ledger.sessions import Send
+from pipeline.payload import create_body
+from pipeline.plan import find_files
+from pipeline.prepare import prepare
+from pipeline.report.snapshot import Stop
+from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
+
+SAMPLES = 3
+REJECTS_SHOWN = 20
+PREFLIGHT_REQUESTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """What would happen; nothing did."""
+
+    summary: dict[str, Any]
+    """As of a run, with `sends` by kind (create, update, replace), `requests` and `bytes_to_send` foretold."""
+    samples: list[dict[str, Any]]
+    """The first payloads, as they would leave."""
+    rejects: list[dict[str, Any]]
+    """The first rejects."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the run would have, if the API took everything."""
+        return int(self.summary["exit_code"])
+
+
+def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
+    """Read, map and compare with the ledger (read-only, unlocked), and tell what a run would send."""
+    stop = stop or Stop()
+    clock = SystemClock()
+    files = find_files(config)
+    kinds: Counter[str] = Counter()
+    bytes_to_send = 0
+    samples: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="trace-import-") as scratch, opened_shadow(config.state_dir) as database:
+        job = open_job(
+            config.model_copy(update={"output_dir": None}), database, files, clock, results_dir=Path(scratch)
+        )
+        batches = prepare(config, job.sources, scratch_dir=Path(scratch), is_stopping=lambda: stop.times > 0)
+        for batch in batches:
+            for send in job.sessions.admit(batch):
+                kinds[send.action] += 1
+                bytes_to_send += len(send.session.context) + len(send.session.metadata) + 200
+                if len(samples) < SAMPLES:
+                    samples.append(_sample(config, send, database.ledger_id))
+        job.runs.plan_pending(job.run)
+        totals = job.runs.totals(job.run)
+        exit_code = exit_code_of(
+            totals,
+            failure=None,
+            signal_number=stop.signal_number,
+            max_rejected=config.upload.max_rejected,
+            keeps_first=config.upload.on_conflict == "keep_first",
+        )
+        summary = summarise(
+            job.run,
+            totals,
+            job.runs.sources(job.run),
+            finished_at=None,
+            exit_code=exit_code,
+            target=config.target.base_url,
+            config_sha256=config.sha256(),
+            peak_rss_bytes=peak_rss_bytes(),
+            error=None,
+        )
+        summary |= {
+            "sends": dict(kinds),
+            "requests": sum(kinds.values()) + PREFLIGHT_REQUESTS if kinds else PREFLIGHT_REQUESTS,
+            "bytes_to_send": bytes_to_send,
+            "seconds_at_max_per_second": (
+                round(sum(kinds.values()) / config.upload.max_per_second, 1) if config.upload.max_per_second else None
+            ),
+        }
+        rejects = [
+            {"source": source, "position": position, "stage": stage, "error_kind": kind, "error": error}
+            for source, position, stage, kind, error, *_ in job.runs.rejects(job.run).fetchmany(REJECTS_SHOWN)
+        ]
+    return PlanResult(summary, samples, rejects)
+
+
+def _sample(config: Config, send: Send, ledger_id: str) -> dict[str, Any]:
+    version_id = send.version_id or config.target.version_id or "(the newest of the product)"
+    body = create_body(send.session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
+    return {"action": send.action, "position": send.session.parts[0].position, "body": json.loads(body)}

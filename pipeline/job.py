@@ -1,0 +1,144 @@
+"""The work of one run, opened: the ledger's tables for it, the files that are to be read, the folder for its results."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.clock import Clock, iso
+from pipeline.config import Config
+from pipeline.errors import StoppedError
+from pipeline.ledger.admission import Policy
+from pipeline.ledger.database import Database
+from pipeline.ledger.runs import RunLedger, RunRow
+from pipeline.ledger.sessions import SessionLedger
+from pipeline.plan import Source, fingerprint, recognise
+
+KILLED_EXIT_CODE = 137
+"""Of a run that was killed and cannot be continued, because its files have changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that a run works on."""
+
+    config: Config
+    runs: RunLedger
+    sessions: SessionLedger
+    run: RunRow
+    target: int
+    mapping_sha256: str
+    paths: dict[str, int]
+    sources: tuple[Source, ...]
+    """What is to be read; files that are done are not among them."""
+    killed: RunRow | None
+    """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
+
+    def mark_done(self, finished: dict[str, str]) -> None:
+        """Note those files as done that were read to their end, unchanged meanwhile, with nothing in them open."""
+        if self.config.source.session_per == "conversation" and self.runs.count_open(
+            self.run, keeps_first=self.config.upload.on_conflict == "keep_first"
+        ):
+            return  # a conversation may lie in several files: all of them are done, or none
+        before = {source.name: source.fingerprint for source in self.sources}
+        for name, after in list(finished.items()):
+            path = self.paths[name]
+            if after != before[name]:
+                del finished[name]  # it grew while it was read: the next run reads it again
+            elif self.sessions.open_records[path] == 0:
+                self.runs.mark_done(
+                    self.run,
+                    path,
+                    after,
+                    target=self.target,
+                    mapping_sha256=self.mapping_sha256,
+                    keeps_first=self.config.upload.on_conflict == "keep_first",
+                )
+                del finished[name]
+
+
+def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
+    """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
+    runs = RunLedger(database)
+    mapping_sha256 = config.mapping_sha256()
+    target = runs.target(config.target_name or config.target.base_url, _anchor(config))
+    paths = runs.path_ids([str(file) for file in files])
+    done = runs.done_fingerprints(target, mapping_sha256, without_rejects=config.upload.retry_rejected)
+    now = {file: fingerprint(file) for file in files}
+    unchanged = [file for file in files if done.get(str(file)) == now[file]]
+    if config.source.session_per == "conversation" and len(unchanged) < len(files):
+        unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
+    to_read = [file for file in files if file not in set(unchanged)]
+    sources = tuple(recognise(config, to_read))
+    run, killed = _begin_or_continue(config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir)
+    finished_before = {source.path for source in runs.sources(run) if source.state == "done"}
+    for file in unchanged:
+        if str(file) not in finished_before:  # those count in this run, as an earlier process of it read them
+            runs.add_source(run, paths[str(file)], now[file], None, "unchanged")
+    for source in sources:
+        format = source.mapper.name if source.mapper is not None else None
+        runs.add_source(run, paths[source.name], source.fingerprint, format, "reading")
+    sessions = SessionLedger(
+        database,
+        run=run.number,
+        target=target,
+        paths=paths,
+        unchanged_paths=[paths[str(file)] for file in unchanged],
+        policy=Policy(on_change=config.upload.on_change, retry_rejected=config.upload.retry_rejected),
+        keep_records=config.rejects.include_record,
+    )
+    return Job(config, runs, sessions, run, target, mapping_sha256, paths, sources, killed)
+
+
+def _begin_or_continue(
+    config: Config,
+    runs: RunLedger,
+    target: int,
+    mapping_sha256: str,
+    fingerprints: dict[str, str],
+    clock: Clock,
+    results_dir: Path,
+) -> tuple[RunRow, RunRow | None]:
+    sources_key = hashlib.sha256("\n".join(sorted(config.source.paths)).encode()).hexdigest()
+    interrupted = runs.find_interrupted(target, sources_key, mapping_sha256)
+    killed = None
+    if interrupted is not None:
+        is_same_input = all(
+            source.fingerprint == fingerprints.get(source.path, source.fingerprint if source.state == "done" else None)
+            for source in runs.sources(interrupted)
+        )
+        if is_same_input:
+            folder = _make_folder(config.output_dir or interrupted.folder)
+            return runs.go_on(interrupted, folder=folder, config_sha256=config.sha256()), None
+        if runs.is_killed(interrupted):
+            killed = interrupted
+    started = clock.wall()
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run = runs.begin(
+        run_id=run_id,
+        folder=_make_folder(config.output_dir or results_dir / "runs" / run_id),
+        target=target,
+        sources_key=sources_key,
+        mapping_sha256=mapping_sha256,
+        config_sha256=config.sha256(),
+        started_at=iso(started),
+    )
+    return run, killed
+
+
+def _anchor(config: Config) -> str:
+    if config.target.version_id is not None:
+        return f"version:{config.target.version_id}"
+    return f"product:{config.target.product_id or ''}"
+
+
+def _make_folder(folder: Path) -> Path:
+    folder = folder.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoppedError(f"{folder}: cannot write results here ({error.strerror})") from error
+    return folder

@@ -1,0 +1,7 @@
+"""The ledger: what is settled, what is in flight, what each run did. One SQLite file, one writer.
+
+database.py   the file, its lock and its transactions
+runs.py       runs, their files, their totals
+admission.py  the rules over the nights: what is done about a session that is known already
+sessions.py   sessions admitted, intended, settled
+"""

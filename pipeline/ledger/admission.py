@@ -1,0 +1,117 @@
+"""The rules over the nights: what is done about a session, given what the ledger knows of it. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pipeline.facts import contains
+from pipeline.models import Outcome, SessionImport
+
+SETTLED_STATES = frozenset(["created", "existing"])
+
+
+class Known(NamedTuple):
+    """A row of the ledger's session table; the order of the fields is that of the query that reads it."""
+
+    id: int
+    state: str
+    session_id: str | None
+    version_id: str | None
+    trace_sha256: str
+    payload_sha256: str
+    facts: bytes
+    revision: str | None
+    http_status: int | None
+    error_kind: str | None
+    error: str | None
+    settled_run: int | None
+    seen_run: int
+    seen_path: int
+    seen_ordinal: int
+    seen_revision: str | None
+    seen_sha256: str
+    """Of the trace that was seen last, whether or not it was sent."""
+
+
+class Policy(NamedTuple):
+    """What the configuration says about changes and rejects."""
+
+    on_change: Literal["auto", "update", "report"]
+    retry_rejected: bool
+
+
+class Decision(NamedTuple):
+    """`action`: create (POST), update (PATCH), replace (PATCH or POST once the earlier one is settled), none, ignore."""
+
+    action: Literal["create", "update", "replace", "none", "ignore"]
+    outcome: Outcome = Outcome.PENDING
+    error_kind: str | None = None
+    error: str | None = None
+    displaces: bool = False
+    """The earlier record of this input no longer counts: it was superseded."""
+
+
+CREATE = Decision("create")
+
+
+def decide(session: SessionImport, known: Known | None, key: tuple[int, int], run: int, policy: Policy) -> Decision:
+    """What to do with a session whose first record stands at `key` = (path, ordinal)."""
+    if known is None:
+        return CREATE
+    if known.seen_run == run and (known.seen_path, known.seen_ordinal) != key:
+        return _again_in_this_input(session, known)
+    if known.state in SETTLED_STATES:
+        return _settled_before(session, known, run, policy)
+    if known.state == "rejected" and not policy.retry_rejected and known.payload_sha256 == session.payload_sha256:
+        return Decision("none", Outcome.REJECTED, known.error_kind, known.error)
+    return CREATE
+
+
+def _again_in_this_input(session: SessionImport, known: Known) -> Decision:
+    if session.trace_sha256 == known.seen_sha256:
+        return Decision("none", Outcome.DUPLICATE)
+    if session.revision and known.seen_revision and session.revision != known.seen_revision:
+        if session.revision < known.seen_revision:
+            return Decision("ignore", error_kind="superseded")
+        return Decision("replace", displaces=True)
+    return Decision(
+        "none",
+        Outcome.CONFLICT,
+        "conflict",
+        "another trace in this input has the same custom id and comes first; this one was not imported. "
+        "Mend the export, make mapping.custom_id tell them apart, or set upload.on_conflict: keep_first",
+    )
+
+
+def _settled_before(session: SessionImport, known: Known, run: int, policy: Policy) -> Decision:
+    if session.trace_sha256 == known.trace_sha256:
+        if session.payload_sha256 == known.payload_sha256:
+            return Decision("none", Outcome.SKIPPED)
+        if policy.on_change == "update" and known.state == "created":
+            return Decision("update")
+        return Decision(
+            "none",
+            Outcome.SKIPPED,
+            "mapping_changed",
+            "the same trace would be mapped differently today; the session was left as it is. "
+            "upload.on_change: update sends it again",
+        )
+    if session.revision and known.revision and session.revision < known.revision:
+        return Decision("ignore", error_kind="superseded")
+    if known.state == "created":
+        is_newest_of_this_run = known.settled_run == run and session.revision is not None
+        if is_newest_of_this_run or policy.on_change == "update":
+            return Decision("update")
+        if policy.on_change == "auto" and contains(session.facts, known.facts):
+            return Decision("update")
+    why = (
+        "the session on the server is not this ledger's"
+        if known.state == "existing"
+        else "it does not merely add to the one imported before"
+    )
+    return Decision(
+        "none",
+        Outcome.CHANGED,
+        "reported",
+        f"another trace than before under this custom id; {why}, so nothing was sent",
+    )

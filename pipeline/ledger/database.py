@@ -1,0 +1,255 @@
+"""The ledger's file: SQLite in WAL mode, one writer, locked; a kill loses nothing that was committed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from pipeline.errors import StoppedError, UsageError
+
+SCHEMA_VERSION = 1
+CACHE_KIB = 32_768
+
+_SCHEMA = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- What is settled on one target says nothing about another.
+CREATE TABLE target (
+    id INTEGER PRIMARY KEY, base_url TEXT NOT NULL, anchor TEXT NOT NULL, UNIQUE (base_url, anchor)
+);
+CREATE TABLE path (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
+
+-- One row per session and target, for ever: the truth over the nights.
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY,
+    target INTEGER NOT NULL, custom_id TEXT NOT NULL,
+    state TEXT NOT NULL,             -- pending, sent, created, existing, rejected, failed, unknown
+    session_id TEXT, version_id TEXT,
+    trace_sha256 TEXT NOT NULL, payload_sha256 TEXT NOT NULL, facts BLOB NOT NULL, revision TEXT,
+    http_status INTEGER, error_kind TEXT, error TEXT,
+    settled_run INTEGER,             -- the run that settled it
+    seen_run INTEGER NOT NULL, seen_path INTEGER NOT NULL, seen_ordinal INTEGER NOT NULL, seen_revision TEXT,
+    seen_sha256 TEXT NOT NULL        -- of the trace seen last, sent or not
+);
+CREATE UNIQUE INDEX session_by_custom_id ON session (custom_id, target);
+
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+    target INTEGER NOT NULL, sources_key TEXT NOT NULL, mapping_sha256 TEXT NOT NULL, config_sha256 TEXT NOT NULL,
+    started_at TEXT NOT NULL, finished_at TEXT, exit_code INTEGER,   -- both null while it works, or was killed
+    folder TEXT NOT NULL, processes INTEGER NOT NULL DEFAULT 1,
+    requests INTEGER NOT NULL DEFAULT 0, retries INTEGER NOT NULL DEFAULT 0,
+    throttled INTEGER NOT NULL DEFAULT 0, bytes_sent INTEGER NOT NULL DEFAULT 0, peak_rss_bytes INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE source (
+    run INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT,
+    state TEXT NOT NULL,             -- unchanged, reading, read, done
+    records_read INTEGER NOT NULL DEFAULT 0, records_repaired INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, path)
+) WITHOUT ROWID;
+
+-- One row per session of a run: the manifest before it is written.
+CREATE TABLE entry (
+    run INTEGER NOT NULL, path INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    custom_id TEXT NOT NULL, outcome TEXT NOT NULL, session_id TEXT, trace_id TEXT, conversation_id TEXT,
+    format TEXT NOT NULL, position TEXT NOT NULL,
+    records INTEGER NOT NULL, traces INTEGER NOT NULL, turns INTEGER NOT NULL, spans INTEGER NOT NULL,
+    http_status INTEGER, attempts INTEGER NOT NULL DEFAULT 0, error_kind TEXT, error TEXT,
+    payload_sha256 TEXT NOT NULL, first_sent_at TEXT, settled_at TEXT, latency_ms REAL,
+    PRIMARY KEY (run, path, ordinal)
+) WITHOUT ROWID;
+CREATE TABLE reject (
+    run INTEGER NOT NULL, path INTEGER NOT NULL, ordinal INTEGER NOT NULL, stage TEXT NOT NULL,
+    position TEXT NOT NULL, error_kind TEXT NOT NULL, error TEXT NOT NULL, trace_id TEXT, format TEXT,
+    record BLOB,                     -- null where it is not kept
+    repeated INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, path, ordinal, stage)
+) WITHOUT ROWID;
+CREATE TABLE ignored (
+    run INTEGER NOT NULL, path INTEGER NOT NULL, ordinal INTEGER NOT NULL, reason TEXT NOT NULL,
+    records INTEGER NOT NULL, PRIMARY KEY (run, path, ordinal)
+) WITHOUT ROWID;
+
+CREATE TABLE done_file (
+    target INTEGER NOT NULL, path INTEGER NOT NULL, mapping_sha256 TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    rejects INTEGER NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (target, path, mapping_sha256)
+) WITHOUT ROWID;
+"""
+
+
+class LedgerLock:
+    """One process at a time: an flock that the kernel drops when its holder dies, however it dies."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "ledger.lock"
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or raise StoppedError that names who holds it."""
+        try:
+            file = self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise StoppedError(f"{self._path}: cannot be written ({error.strerror})") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another run"
+            file.close()
+            raise StoppedError(
+                f"the ledger in {self._path.parent} is in use by {holder}; wait for it to end and run this again"
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, empty."""
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+
+class Database:
+    """One connection, used by one thread at a time; every change is a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, *, has_past: bool) -> None:
+        self.connection = connection
+        self.has_past = has_past
+        """Reads fall through to an older, attached, read-only ledger (plan)."""
+        self.ledger_id: str = connection.execute("SELECT value FROM about WHERE key = 'ledger'").fetchone()[0]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing. A full, failing or read-only disk becomes StoppedError: nothing is sent unrecorded."""
+        with _disk_errors():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
+                    self.connection.execute("ROLLBACK")
+                raise
+            self.connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Leave the file whole: the log is folded into it."""
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def opened_ledger(state_dir: Path) -> Iterator[Database]:
+    """The ledger in `state_dir`, made where it is missing, locked for this process.
+
+    Raises StoppedError where another run holds it (named) or the disk refuses.
+    """
+    prepare_state_dir(state_dir)
+    lock = LedgerLock(state_dir)
+    lock.acquire()
+    try:
+        database = open_database(state_dir)
+        try:
+            yield database
+        finally:
+            database.close()
+    finally:
+        lock.release()
+
+
+def open_database(state_dir: Path) -> Database:
+    """Open (or make) `<state_dir>/ledger.sqlite`. The caller holds the lock."""
+    file = state_dir / "ledger.sqlite"
+    with _disk_errors():
+        if not file.exists():
+            file.touch(mode=0o600)
+        connection = _connect(file.as_uri())
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            _create(connection, str(uuid.uuid4()))
+        elif version != SCHEMA_VERSION:
+            connection.close()
+            raise UsageError(
+                f"{file} was written by another version of trace-import (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}); use that version, or another state_dir"
+            )
+        return Database(connection, has_past=False)
+
+
+def open_shadow(state_dir: Path) -> Database:
+    """A throw-away ledger in a temporary file that sees what the real one holds, and never writes to it."""
+    with _disk_errors():
+        connection = _connect("")
+        connection.execute("PRAGMA synchronous = OFF")
+        file = state_dir / "ledger.sqlite"
+        has_past = file.exists() and file.stat().st_size > 0
+        ledger_id = str(uuid.uuid4())
+        if has_past:
+            connection.execute("ATTACH DATABASE ? AS past", (f"{file.as_uri()}?mode=ro",))
+            try:
+                ledger_id = connection.execute("SELECT value FROM past.about WHERE key = 'ledger'").fetchone()[0]
+            except sqlite3.OperationalError:  # made, and killed before its first commit
+                connection.execute("DETACH DATABASE past")
+                has_past = False
+        _create(connection, ledger_id)
+        return Database(connection, has_past=has_past)
+
+
+@contextlib.contextmanager
+def opened_shadow(state_dir: Path) -> Iterator[Database]:
+    """See open_shadow."""
+    database = open_shadow(state_dir)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def prepare_state_dir(state_dir: Path) -> None:
+    """Make the state directory, readable by its owner only (it will hold prompts and answers)."""
+    try:
+        (state_dir / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        state_dir.chmod(0o700)
+    except OSError as error:
+        raise StoppedError(f"{state_dir}: cannot keep the ledger here ({error.strerror})") from error
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    # One thread at a time uses it, though not always the same one: the caller serialises.
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _create(connection: sqlite3.Connection, ledger_id: str) -> None:
+    connection.executescript(
+        f"BEGIN IMMEDIATE;{_SCHEMA}"
+        f"INSERT INTO main.about VALUES ('ledger', {json.dumps(ledger_id).replace(chr(34), chr(39))});"
+        f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
+    )
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+            raise
+        raise StoppedError(
+            f"the ledger cannot be written ({error}); nothing more was sent. Make room or mend the disk and run again"
+        ) from error
+    except OSError as error:
+        raise StoppedError(f"the ledger cannot be opened ({error.strerror}: {error.filename})") from error

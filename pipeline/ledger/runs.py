@@ -1,0 +1,305 @@
+"""Runs in the ledger: begun or continued, their sources, what they add up to, and how they end."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.ledger.database import Database
+
+CONTINUED_EXIT_CODES = (75, 130, 143)
+"""A run that ended so, or was killed, goes on under the same id."""
+
+
+class RunRow(NamedTuple):
+    """A run that was begun or is continued."""
+
+    number: int
+    id: str
+    folder: Path
+    started_at: str
+    is_continued: bool
+
+
+class SourceRow(NamedTuple):
+    """A file in a run: `state` is unchanged (done on an earlier night), reading, read or done."""
+
+    path: str
+    fingerprint: str
+    format: str | None
+    state: str
+    records_read: int
+    records_repaired: int
+
+
+class Totals(NamedTuple):
+    """What a run adds up to; computed from its rows, never kept beside them."""
+
+    records_read: int
+    records_repaired: int
+    records_rejected: int
+    records_ignored: Mapping[str, int]
+    records_in_sessions: int
+    traces: int
+    sessions: int
+    outcomes: Mapping[str, int]
+    new_rejects: int
+    """Lines of rejects.jsonl that are not merely repeated from an earlier run."""
+    requests: int
+    retries: int
+    throttled: int
+    bytes_sent: int
+
+
+class RunLedger:
+    """Runs and files, for one target."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = database.connection
+
+    def target(self, base_url: str, anchor: str) -> int:
+        """The number of a target: normalised base URL and "version:…" or "product:…"."""
+        schema = "past." if self._database.has_past else ""
+        query = "SELECT id FROM {}target WHERE base_url = ? AND anchor = ?"
+        row = self._connection.execute(query.format(schema or "main."), (base_url, anchor)).fetchone()
+        if row is not None:
+            return int(row[0])
+        with self._database.transaction() as connection:
+            if self._database.has_past:  # a number that no target of the real ledger has
+                highest = connection.execute("SELECT coalesce(max(id), 0) FROM past.target").fetchone()[0]
+                connection.execute("INSERT INTO main.target VALUES (?, ?, ?)", (highest + 1, base_url, anchor))
+                return int(highest) + 1
+            cursor = connection.execute(
+                "INSERT INTO main.target (base_url, anchor) VALUES (?, ?)", (base_url, anchor)
+            )
+            return int(cursor.lastrowid or 0)
+
+    def path_ids(self, paths: Sequence[str]) -> dict[str, int]:
+        """A number for each path, the same for ever."""
+        with self._database.transaction() as connection:
+            if self._database.has_past:
+                connection.executemany(
+                    "INSERT OR IGNORE INTO main.path SELECT id, path FROM past.path WHERE path = ?",
+                    [(path,) for path in paths],
+                )
+                highest = connection.execute("SELECT coalesce(max(id), 0) FROM past.path").fetchone()[0]
+                connection.execute("INSERT OR IGNORE INTO main.path VALUES (?, '')", (highest + 1,))
+            connection.executemany("INSERT OR IGNORE INTO main.path (path) VALUES (?)", [(path,) for path in paths])
+            return {
+                path: connection.execute("SELECT id FROM main.path WHERE path = ?", (path,)).fetchone()[0]
+                for path in paths
+            }
+
+    def done_fingerprints(self, target: int, mapping_sha256: str, *, without_rejects: bool) -> dict[str, str]:
+        """Files whose every record is settled, ignored or rejected, with the fingerprint they had then."""
+        schema = "past" if self._database.has_past else "main"
+        query = (
+            f"SELECT p.path, d.fingerprint FROM {schema}.done_file d JOIN {schema}.path p ON p.id = d.path "
+            "WHERE d.target = ? AND d.mapping_sha256 = ?"
+        )
+        if without_rejects:
+            query += " AND d.rejects = 0"
+        return dict(self._connection.execute(query, (target, mapping_sha256)).fetchall())
+
+    # --- begin and end ------------------------------------------------------------------------------------
+
+    def find_interrupted(self, target: int, sources_key: str, mapping_sha256: str) -> RunRow | None:
+        """The last run of this job, if it was killed or stopped and may go on."""
+        row = self._connection.execute(
+            "SELECT number, id, folder, started_at, finished_at, exit_code FROM run "
+            "WHERE target = ? AND sources_key = ? AND mapping_sha256 = ? ORDER BY number DESC LIMIT 1",
+            (target, sources_key, mapping_sha256),
+        ).fetchone()
+        if row is None or (row[4] is not None and row[5] not in CONTINUED_EXIT_CODES):
+            return None
+        return RunRow(row[0], row[1], Path(row[2]), row[3], is_continued=True)
+
+    def is_killed(self, run: RunRow) -> bool:
+        """Has this run no end?"""
+        return self._one("SELECT finished_at IS NULL FROM run WHERE number = ?", (run.number,))[0] == 1
+
+    def begin(
+        self,
+        *,
+        run_id: str,
+        folder: Path,
+        target: int,
+        sources_key: str,
+        mapping_sha256: str,
+        config_sha256: str,
+        started_at: str,
+    ) -> RunRow:
+        """A new run."""
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO run (id, target, sources_key, mapping_sha256, config_sha256, started_at, folder) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
+            )
+        return RunRow(int(cursor.lastrowid or 0), run_id, folder, started_at, is_continued=False)
+
+    def go_on(self, run: RunRow, *, folder: Path, config_sha256: str) -> RunRow:
+        """An interrupted run works again."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE run SET finished_at = NULL, exit_code = NULL, processes = processes + 1, folder = ?, "
+                "config_sha256 = ? WHERE number = ?",
+                (str(folder), config_sha256, run.number),
+            )
+        return run._replace(folder=folder)
+
+    def finish(self, run: RunRow, *, exit_code: int, finished_at: str, peak_rss_bytes: int) -> None:
+        """The run has ended, and its manifest stands."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE run SET finished_at = ?, exit_code = ?, peak_rss_bytes = max(peak_rss_bytes, ?) WHERE number = ?",
+                (finished_at, exit_code, peak_rss_bytes, run.number),
+            )
+
+    def plan_pending(self, run: RunRow) -> None:
+        """The end of a dry run: what would be sent is planned."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE entry SET outcome = 'planned' WHERE run = ? AND outcome = 'pending'", (run.number,)
+            )
+
+    def prune(self, keep: int) -> list[Path]:
+        """Forget the rows of all but the last `keep` runs (their sessions stay known); returns their folders."""
+        old = self._connection.execute(
+            "SELECT number, folder FROM run WHERE finished_at IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET ?", (keep,)
+        ).fetchall()
+        with self._database.transaction() as connection:
+            for number, _ in old:
+                for table in ("entry", "reject", "ignored", "source"):
+                    connection.execute(f"DELETE FROM {table} WHERE run = ?", (number,))
+                connection.execute("DELETE FROM run WHERE number = ?", (number,))
+        return [Path(folder) for _, folder in old]
+
+    # --- sources ------------------------------------------------------------------------------------------
+
+    def add_source(self, run: RunRow, path: int, fingerprint: str, format: str | None, state: str) -> None:
+        """Note a file of this run; one that was noted before keeps its counts."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO source (run, path, fingerprint, format, state) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (run, path) DO UPDATE SET format = excluded.format, state = excluded.state",
+                (run.number, path, fingerprint, format, state),
+            )
+
+    def sources(self, run: RunRow) -> list[SourceRow]:
+        """The files of a run, in their order."""
+        rows = self._connection.execute(
+            "SELECT p.path, s.fingerprint, s.format, s.state, s.records_read, s.records_repaired "
+            "FROM source s JOIN path p ON p.id = s.path WHERE s.run = ? ORDER BY p.path",
+            (run.number,),
+        )
+        return [SourceRow(*row) for row in rows]
+
+    def mark_done(
+        self, run: RunRow, path: int, fingerprint: str, *, target: int, mapping_sha256: str, keeps_first: bool
+    ) -> bool:
+        """Note a wholly read file as done, if no record in it is open; says whether it is."""
+        open_outcomes = ["pending", "failed", "unknown", "held"] + ([] if keeps_first else ["conflict"])
+        marks = ", ".join("?" * len(open_outcomes))
+        with self._database.transaction() as connection:
+            is_open = connection.execute(
+                f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN ({marks}) LIMIT 1",
+                (run.number, path, *open_outcomes),
+            ).fetchone()
+            if is_open:
+                return False
+            rejects = connection.execute(
+                "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
+            ).fetchone()[0]
+            connection.execute(
+                "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
+                "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
+                (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
+            )
+            connection.execute(
+                "UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path)
+            )
+        return True
+
+    def count_open(self, run: RunRow, *, keeps_first: bool) -> int:
+        """Sessions of this run that are not settled for good."""
+        conflict = "" if keeps_first else ", 'conflict'"
+        row = self._connection.execute(
+            f"SELECT count(*) FROM entry WHERE run = ? AND outcome IN ('pending', 'failed', 'unknown', 'held'{conflict})",
+            (run.number,),
+        ).fetchone()
+        return int(row[0])
+
+    # --- results ------------------------------------------------------------------------------------------
+
+    def totals(self, run: RunRow) -> Totals:
+        """Add a run up."""
+        one = self._one
+        number = (run.number,)
+        read, repaired = one(
+            "SELECT coalesce(sum(records_read), 0), coalesce(sum(records_repaired), 0) FROM source WHERE run = ?", number
+        )
+        rejected, new_rejects = one(
+            "SELECT coalesce(sum(stage != 'upload'), 0), coalesce(sum(repeated = 0), 0) FROM reject WHERE run = ?", number
+        )
+        sessions, records, traces = one(
+            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?", number
+        )
+        traffic = one("SELECT requests, retries, throttled, bytes_sent FROM run WHERE number = ?", number)
+        return Totals(
+            records_read=read,
+            records_repaired=repaired,
+            records_rejected=rejected,
+            records_ignored=dict(
+                self._connection.execute(
+                    "SELECT reason, sum(records) FROM ignored WHERE run = ? GROUP BY reason", number
+                ).fetchall()
+            ),
+            records_in_sessions=records,
+            traces=traces,
+            sessions=sessions,
+            outcomes=dict(
+                self._connection.execute(
+                    "SELECT outcome, count(*) FROM entry WHERE run = ? GROUP BY outcome ORDER BY outcome", number
+                ).fetchall()
+            ),
+            new_rejects=new_rejects,
+            requests=traffic[0],
+            retries=traffic[1],
+            throttled=traffic[2],
+            bytes_sent=traffic[3],
+        )
+
+    def entries(self, run: RunRow) -> sqlite3.Cursor:
+        """The rows of the manifest, in the order of the input; the columns are named as in the manifest."""
+        return self._connection.execute(
+            "SELECT r.id AS run_id, e.custom_id, e.outcome, e.session_id, e.trace_id, e.conversation_id, e.format, "
+            "p.path AS source, e.position, e.records, e.traces, e.turns, e.spans, e.http_status, e.attempts, "
+            "e.error_kind, e.error, e.payload_sha256, e.first_sent_at, e.settled_at, e.latency_ms "
+            "FROM entry e JOIN path p ON p.id = e.path JOIN run r ON r.number = e.run "
+            "WHERE e.run = ? ORDER BY e.path, e.ordinal",
+            (run.number,),
+        )
+
+    def rejects(self, run: RunRow) -> sqlite3.Cursor:
+        """The rows of the rejects file: source, position, stage, error_kind, error, trace_id, format, record."""
+        return self._connection.execute(
+            "SELECT p.path, j.position, j.stage, j.error_kind, j.error, j.trace_id, j.format, j.record "
+            "FROM reject j JOIN path p ON p.id = j.path WHERE j.run = ? ORDER BY j.path, j.ordinal",
+            (run.number,),
+        )
+
+    def new_reject_outcomes(self, run: RunRow) -> Mapping[str, int]:
+        """Rejects by kind, for the summary's plain words."""
+        return dict(
+            self._connection.execute(
+                "SELECT error_kind, count(*) FROM reject WHERE run = ? GROUP BY error_kind ORDER BY 2 DESC",
+                (run.number,),
+            ).fetchall()
+        )
+
+    def _one(self, query: str, parameters: tuple[Any, ...]) -> Any:
+        return self._connection.execute(query, parameters).fetchone()

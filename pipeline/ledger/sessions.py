@@ -1,0 +1,397 @@
+"""What happens to sessions in the ledger: admitted with a decision, intended before they leave, settled after."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from pipeline.facts import UNKNOWN_FACTS
+from pipeline.ledger.admission import SETTLED_STATES, Decision, Known, Policy, decide
+from pipeline.ledger.database import Database
+from pipeline.models import Outcome, Part, Reject, SessionImport
+
+MAX_KEPT_RECORD = 1_048_576
+"""Bytes of a record that the rejects keep; of a longer one only the position."""
+_NUMBER_HINTS = 50_000
+_KNOWN = ", ".join(Known._fields)
+_FINAL = frozenset(
+    [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
+)
+_STATE_OF = {
+    Outcome.CREATED: "created",
+    Outcome.EXISTING: "existing",
+    Outcome.REJECTED: "rejected",
+    Outcome.FAILED: "failed",
+    Outcome.UNKNOWN: "unknown",
+}
+
+
+class Progress(NamedTuple):
+    """How far one source has been read: records so far, and how many of them were repaired."""
+
+    records_read: int
+    records_repaired: int
+
+
+class Batch(NamedTuple):
+    """What reading and mapping hand over in one go."""
+
+    sessions: Sequence[SessionImport]
+    rejects: Sequence[Reject]
+    ignored: Sequence[tuple[Part, str]]
+    """Records that count for nothing, and why: superseded, …"""
+    progress: Mapping[str, Progress]
+    finished: Mapping[str, str]
+    """Sources that were read to their end, with the fingerprint that they had then."""
+
+
+class Send(NamedTuple):
+    """A session that is to be sent: its row, its place in the run, and what to do."""
+
+    row: int
+    key: tuple[int, int]
+    custom_id: str
+    session: SessionImport
+    action: Literal["create", "update", "replace"]
+    version_id: str | None
+    """The version that an earlier intent named; None: the run's."""
+    session_id: str | None
+    state: str | None
+    """What the ledger knew of it; None: nothing."""
+
+
+class Settlement(NamedTuple):
+    """How one Send ended. `is_applied`: the server now holds this very payload."""
+
+    send: Send
+    outcome: Outcome
+    is_applied: bool = False
+    session_id: str | None = None
+    version_id: str | None = None
+    http_status: int | None = None
+    attempts: int = 0
+    error_kind: str | None = None
+    error: str | None = None
+    first_sent_at: str | None = None
+    settled_at: str | None = None
+    latency_ms: float | None = None
+
+
+class Traffic(NamedTuple):
+    """Requests since the last time they were told."""
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    bytes_sent: int = 0
+
+
+class SessionLedger:
+    """The sessions of one run on one target."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        run: int,
+        target: int,
+        paths: Mapping[str, int],
+        unchanged_paths: Iterable[int],
+        policy: Policy,
+        keep_records: bool,
+    ) -> None:
+        self._database = database
+        self._run = run
+        self._target = target
+        self._paths = paths
+        self._unchanged_paths = frozenset(unchanged_paths)
+        self._policy = policy
+        self._keep_records = keep_records
+        self._next_number: OrderedDict[str, int] = OrderedDict()
+        self.open_records: Counter[int] = Counter()
+        """By path: records whose sessions are on their way."""
+
+    # --- admission ----------------------------------------------------------------------------------------
+
+    def admit(self, batch: Batch) -> list[Send]:
+        """Charge every record of the batch to one row, in one transaction; returns what is to be sent."""
+        sends = []
+        with self._database.transaction() as connection:
+            for reject in batch.rejects:
+                self._write_reject(connection, reject, repeated=False)
+            for session in batch.sessions:
+                send = self._admit_session(connection, session)
+                if send is not None:
+                    sends.append(send)
+            for part, reason in batch.ignored:
+                self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
+            connection.executemany(
+                "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
+                "WHERE run = ? AND path = ?",
+                [
+                    (progress.records_read, progress.records_repaired, self._run, self._paths[source])
+                    for source, progress in batch.progress.items()
+                ],
+            )
+        for send in sends:
+            self.open_records.update(self._paths[part.source] for part in send.session.parts)
+        return sends
+
+    def _admit_session(self, connection: sqlite3.Connection, session: SessionImport) -> Send | None:
+        first = session.parts[0]
+        key = (self._paths[first.source], first.ordinal)
+        earlier = connection.execute(
+            "SELECT custom_id, outcome FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+        ).fetchone()
+        if earlier is not None and (
+            earlier[1] in _FINAL or (earlier[1] == Outcome.REJECTED and not self._policy.retry_rejected)
+        ):
+            return None  # an earlier process of this run has settled it
+        if connection.execute(
+            "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+        ).fetchone():
+            return None  # … or found that it does not count
+        if earlier is not None:
+            custom_id = earlier[0]
+            known = self._known(connection, custom_id)
+        else:
+            custom_id, known = self._find(connection, session)
+        decision = decide(session, known, key, self._run, self._policy)
+        if decision.displaces and known is not None:
+            self._ignore_earlier(connection, known)
+        if decision.action == "ignore":
+            self._ignore(connection, key, decision.error_kind or "superseded", len(session.parts))
+            return None
+        row = self._write_session(connection, session, custom_id, known, key, decision)
+        self._write_entry(connection, session, custom_id, key, decision, known)
+        if decision.action == "none":
+            if decision.outcome is Outcome.REJECTED:
+                self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
+            return None
+        version_id = known.version_id if known is not None and known.state in ("sent", "unknown") else None
+        session_id, state = (known.session_id, known.state) if known is not None else (None, None)
+        return Send(row, key, custom_id, session, decision.action, version_id, session_id, state)
+
+    def _find(self, connection: sqlite3.Connection, session: SessionImport) -> tuple[str, Known | None]:
+        if not session.is_numbered:
+            return session.custom_id, self._known(connection, session.custom_id)
+        # Identical contents are interchangeable; a number is free unless a record of this input holds it:
+        # one seen in this run already, or one in a file that is done and not read again.
+        number = self._next_number.get(session.custom_id, 1)
+        while True:
+            custom_id = session.custom_id if number == 1 else f"{session.custom_id}#{number}"
+            known = self._known(connection, custom_id)
+            number += 1
+            if known is None or not (known.seen_run == self._run or known.seen_path in self._unchanged_paths):
+                break
+        self._next_number[session.custom_id] = number
+        self._next_number.move_to_end(session.custom_id)
+        if len(self._next_number) > _NUMBER_HINTS:
+            self._next_number.popitem(last=False)
+        return custom_id, known
+
+    def _known(self, connection: sqlite3.Connection, custom_id: str) -> Known | None:
+        query = f"SELECT {_KNOWN} FROM {{}}session WHERE custom_id = ? AND target = ?"
+        row = connection.execute(query.format("main."), (custom_id, self._target)).fetchone()
+        if row is None and self._database.has_past:
+            row = connection.execute(query.format("past."), (custom_id, self._target)).fetchone()
+        return Known(*row) if row is not None else None
+
+    def _write_session(
+        self,
+        connection: sqlite3.Connection,
+        session: SessionImport,
+        custom_id: str,
+        known: Known | None,
+        key: tuple[int, int],
+        decision: Decision,
+    ) -> int:
+        content = (session.trace_sha256, session.payload_sha256, session.facts, session.revision)
+        seen = (self._run, *key, session.revision, session.trace_sha256)
+        if known is None or (self._database.has_past and not self._is_here(connection, custom_id)):
+            state, settled_run = ("pending", None) if known is None else (known.state, known.settled_run)
+            if known is not None and known.state in SETTLED_STATES:
+                content = (known.trace_sha256, known.payload_sha256, known.facts, known.revision)
+            cursor = connection.execute(
+                "INSERT INTO main.session (target, custom_id, state, settled_run, trace_sha256, payload_sha256, facts, "
+                "revision, seen_run, seen_path, seen_ordinal, seen_revision, seen_sha256) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self._target, custom_id, state, settled_run, *content, *seen),
+            )
+            return int(cursor.lastrowid or 0)
+        if decision.action == "none" and decision.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT):
+            return known.id  # the first one holds the row
+        if known.state in SETTLED_STATES or decision.action == "replace" or decision.outcome is Outcome.REJECTED:
+            connection.execute(
+                "UPDATE main.session SET seen_run = ?, seen_path = ?, seen_ordinal = ?, seen_revision = ?, "
+                "seen_sha256 = ? WHERE id = ?",
+                (*seen, known.id),
+            )
+        else:
+            connection.execute(
+                "UPDATE main.session SET trace_sha256 = ?, payload_sha256 = ?, facts = ?, revision = ?, seen_run = ?, "
+                "seen_path = ?, seen_ordinal = ?, seen_revision = ?, seen_sha256 = ? WHERE id = ?",
+                (*content, *seen, known.id),
+            )
+        return known.id
+
+    def _is_here(self, connection: sqlite3.Connection, custom_id: str) -> bool:
+        query = "SELECT 1 FROM main.session WHERE custom_id = ? AND target = ?"
+        return connection.execute(query, (custom_id, self._target)).fetchone() is not None
+
+    def _write_entry(
+        self,
+        connection: sqlite3.Connection,
+        session: SessionImport,
+        custom_id: str,
+        key: tuple[int, int],
+        decision: Decision,
+        known: Known | None,
+    ) -> None:
+        is_known_there = decision.outcome in (Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE)
+        connection.execute(
+            "INSERT OR REPLACE INTO entry (run, path, ordinal, custom_id, outcome, session_id, trace_id, "
+            "conversation_id, format, position, records, traces, turns, spans, error_kind, error, payload_sha256) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._run,
+                *key,
+                custom_id,
+                decision.outcome,
+                known.session_id if known is not None and is_known_there else None,
+                session.trace_id,
+                session.conversation_id,
+                session.format,
+                session.parts[0].position,
+                len(session.parts),
+                len(session.parts),
+                session.turns,
+                session.spans,
+                decision.error_kind,
+                decision.error,
+                session.payload_sha256,
+            ),
+        )
+
+    def _ignore_earlier(self, connection: sqlite3.Connection, known: Known) -> None:
+        earlier = (known.seen_path, known.seen_ordinal)
+        row = connection.execute(
+            "SELECT records FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *earlier)
+        ).fetchone()
+        connection.execute("DELETE FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *earlier))
+        self._ignore(connection, earlier, "superseded", row[0] if row is not None else 1)
+
+    def _ignore(self, connection: sqlite3.Connection, key: tuple[int, int], reason: str, records: int) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO ignored (run, path, ordinal, reason, records) VALUES (?, ?, ?, ?, ?)",
+            (self._run, *key, reason, records),
+        )
+
+    # --- sending ------------------------------------------------------------------------------------------
+
+    def intend(self, sends: Sequence[Send], version_id: str) -> None:
+        """Write that these are about to leave, and where to: before their first byte does."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "UPDATE session SET state = 'sent', version_id = ? WHERE id = ? AND state NOT IN ('created', 'existing')",
+                [(send.version_id or version_id, send.row) for send in sends],
+            )
+
+    def settle(self, settlements: Sequence[Settlement], traffic: Traffic = Traffic()) -> None:
+        """Write how these ended: the session's row and the run's row change together, or not at all."""
+        with self._database.transaction() as connection:
+            for settlement in settlements:
+                self._settle_one(connection, settlement)
+            connection.execute(
+                "UPDATE run SET requests = requests + ?, retries = retries + ?, throttled = throttled + ?, "
+                "bytes_sent = bytes_sent + ? WHERE number = ?",
+                (*traffic, self._run),
+            )
+        for settlement in settlements:
+            if settlement.outcome is not Outcome.PENDING:
+                parts = settlement.send.session.parts
+                self.open_records.subtract(self._paths[part.source] for part in parts)
+
+    def _settle_one(self, connection: sqlite3.Connection, done: Settlement) -> None:
+        session = done.send.session
+        entries = connection.execute(
+            "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
+            "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
+            "WHERE run = ? AND path = ? AND ordinal = ?",
+            (
+                done.outcome,
+                done.session_id,
+                done.http_status,
+                done.attempts,
+                done.error_kind,
+                done.error,
+                done.first_sent_at,
+                done.settled_at,
+                done.latency_ms,
+                self._run,
+                *done.send.key,
+            ),
+        )
+        changes: dict[str, Any] = {"http_status": done.http_status, "error_kind": done.error_kind, "error": done.error}
+        state = _STATE_OF.get(done.outcome)
+        if done.outcome is Outcome.CHANGED and done.session_id is not None:
+            state = "created"  # ours, by its mark
+        if state in SETTLED_STATES:
+            changes |= {"session_id": done.session_id, "settled_run": self._run}
+        if done.is_applied or state in ("existing", "rejected"):
+            changes |= {
+                "trace_sha256": session.trace_sha256,
+                "payload_sha256": session.payload_sha256,
+                "facts": session.facts,
+                "revision": session.revision,
+            }
+        elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
+            # Found on the server, ours, and with something else in it than what is in the row.
+            changes |= {"trace_sha256": "", "payload_sha256": "", "facts": UNKNOWN_FACTS, "revision": None}
+        if done.version_id is not None:
+            changes["version_id"] = done.version_id
+        columns = ", ".join(f"{name} = ?" for name in changes)
+        connection.execute(f"UPDATE session SET {columns} WHERE id = ?", (*changes.values(), done.send.row))
+        if state is not None:  # an update that failed leaves a settled session settled, as it was
+            keeps = "" if state in SETTLED_STATES else " AND state NOT IN ('created', 'existing')"
+            connection.execute(f"UPDATE session SET state = ? WHERE id = ?{keeps}", (state, done.send.row))
+        if done.outcome is Outcome.REJECTED and entries.rowcount:  # none: it was superseded on the way
+            self._reject_parts(connection, session, done.error_kind, done.error, repeated=False)
+
+    # --- rejects ------------------------------------------------------------------------------------------
+
+    def _reject_parts(
+        self,
+        connection: sqlite3.Connection,
+        session: SessionImport,
+        kind: str | None,
+        error: str | None,
+        *,
+        repeated: bool,
+    ) -> None:
+        for part in session.parts:
+            reject = Reject(part, "upload", kind or "rejected", error or "", session.trace_id, session.format)
+            self._write_reject(connection, reject, repeated=repeated)
+
+    def _write_reject(self, connection: sqlite3.Connection, reject: Reject, *, repeated: bool) -> None:
+        part = reject.part
+        is_kept = self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD
+        connection.execute(
+            "INSERT OR REPLACE INTO reject (run, path, ordinal, stage, position, error_kind, error, trace_id, format, "
+            "record, repeated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self._run,
+                self._paths[part.source],
+                part.ordinal,
+                reject.stage,
+                part.position,
+                reject.kind,
+                reject.error,
+                reject.trace_id,
+                reject.format,
+                part.raw if is_kept else None,
+                repeated,
+            ),
+        )

@@ -1,0 +1,95 @@
+"""The readable result of a run: manifest, rejects and summary, each of which appears whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS_AT_ONCE = 5_000
+_INTEGERS = ("records", "traces", "turns", "spans", "http_status", "attempts")
+COLUMNS = (
+    "run_id custom_id outcome session_id trace_id conversation_id format source position records traces turns spans "
+    "http_status attempts error_kind error payload_sha256 first_sent_at settled_at latency_ms"
+).split()
+SCHEMA = pa.schema(
+    [
+        pa.field(name, pa.int64() if name in _INTEGERS else pa.float64() if name == "latency_ms" else pa.string())
+        for name in COLUMNS
+    ]
+)
+
+
+def write_manifest(folder: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+    """manifest.parquet and manifest.jsonl; `rows` have the order of COLUMNS and are never held all at once."""
+    iterator = iter(rows)
+    with whole_file(folder / "manifest.parquet") as columns, whole_file(folder / "manifest.jsonl") as lines:
+        with pq.ParquetWriter(columns, SCHEMA, compression="zstd") as writer:
+            while batch := list(islice(iterator, ROWS_AT_ONCE)):
+                arrays = [pa.array(values, field.type) for values, field in zip(zip(*batch, strict=True), SCHEMA, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+                for row in batch:
+                    lines.write(orjson.dumps(dict(zip(COLUMNS, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def write_rejects(folder: Path, rows: Iterable[tuple[Any, ...]]) -> None:
+    """rejects.jsonl: (source, position, stage, error_kind, error, trace_id, format, record bytes or None)."""
+    with whole_file(folder / "rejects.jsonl") as lines:
+        for source, position, stage, kind, error, trace_id, format, raw in rows:
+            line = {
+                "source": source,
+                "position": position,
+                "stage": stage,
+                "error_kind": kind,
+                "error": error,
+                "trace_id": trace_id,
+                "format": format,
+            }
+            lines.write(orjson.dumps(line)[:-1] + b"," + _record_field(raw) + b"}\n")
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """summary.json, the last of the files: where it stands, the others do."""
+    with whole_file(folder / "summary.json") as file:
+        file.write(json.dumps(summary, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that stands under its name only once all of it is on disk (temp, fsync, rename); mode 0600."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _record_field(raw: bytes | None) -> bytes:
+    """The record as it stood, character for character, where it is JSON; base64 where it is not."""
+    if raw is None:
+        return b'"record":null'
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b'"record":null,"record_base64":"%b"' % base64.b64encode(raw)
+    return b'"record":%b' % raw.replace(b"\r", b" ").replace(b"\n", b" ").removeprefix(b"\xef\xbb\xbf")

@@ -1,0 +1,137 @@
+"""Which format is this file? A guess from its first records, and the sentence for people who must decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.mappers import MAPPERS
+from pipeline.mappers.mapper import Mapper
+
+SURE = 0.7
+AHEAD = 0.2
+WORTH_NAMING = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The mapper that fits best, how well (0.0 to 1.0), why, and the one that comes second."""
+
+    mapper: Mapper | None
+    confidence: float
+    reason: str
+    runner_up: Mapper | None = None
+    runner_up_confidence: float = 0.0
+    runner_up_reason: str = ""
+    hint: str | None = None
+    """A format that we know and cannot import yet, where the sample looks like one."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Good enough to go on without asking?"""
+        return (
+            self.mapper is not None
+            and self.confidence >= SURE
+            and round(self.confidence - self.runner_up_confidence, 6) >= AHEAD
+        )
+
+
+def detect_format(sample: Sequence[Any], mappers: Iterable[Mapper] | None = None) -> Guess:
+    """The best guess for decoded values from the start of one file; any JSON values, never an exception."""
+    ranked = sorted(
+        ((mapper.detect(sample), mapper) for mapper in (MAPPERS.values() if mappers is None else mappers)),
+        key=lambda pair: (-pair[0].confidence, pair[1].name),
+    )
+    fitting = [(detection, mapper) for detection, mapper in ranked if detection.confidence > 0]
+    hint = _known_later(sample)
+    if not fitting:
+        empty = all(value is None for value in sample)
+        return Guess(None, 0.0, "there is no readable record" if empty else "no format fits", hint=hint)
+    best, mapper = fitting[0]
+    if len(fitting) == 1:
+        return Guess(mapper, best.confidence, best.reason, hint=hint)
+    second, runner_up = fitting[1]
+    return Guess(mapper, best.confidence, best.reason, runner_up, second.confidence, second.reason, hint)
+
+
+def doubt(guess: Guess) -> str:
+    """One sentence for a guess that is not sure: what the file looks like, and the way out."""
+    way_out = f"say source.format: {', '.join(MAPPERS)}, or map it yourself with source.format: custom"
+    if guess.mapper is None:
+        if guess.hint is not None:
+            return f"format not recognised: looks like {guess.hint}; {way_out}"
+        return f"format not recognised: {guess.reason}; {way_out}"
+    if guess.hint is not None and guess.confidence < WORTH_NAMING:
+        return f"format not recognised: looks like {guess.hint}; {way_out}"
+    nearest = f"{guess.mapper.name} ({guess.confidence:.2g}: {guess.reason})"
+    if guess.confidence >= SURE and guess.runner_up is not None:
+        other = f"{guess.runner_up.name} ({guess.runner_up_confidence:.2g}: {guess.runner_up_reason})"
+        return f"format not clear: both {nearest} and {other} fit; {way_out}"
+    seems = f"looks like {guess.hint}; " if guess.hint is not None else ""
+    return f"format not recognised: {seems}nearest is {nearest}; {way_out}"
+
+
+# --- known, not importable yet ----------------------------------------------------------------------------
+
+
+def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
+    wanted = frozenset(keys)
+    return lambda row: wanted <= row.keys()
+
+
+def _first_of(items: Any) -> dict[str, Any]:
+    first = items[0] if isinstance(items, list) and items else None
+    return first if isinstance(first, dict) else {}
+
+
+def _is_langfuse_span(row: dict[str, Any]) -> bool:
+    return bool(row.keys() & {"parentObservationId", "parent_observation_id"}) and bool(
+        row.keys() & {"traceId", "trace_id"}
+    )
+
+
+_LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
+    ("Langfuse observations (spans, not whole traces), which cannot be imported yet", _is_langfuse_span),
+    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resourceSpans")),
+    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resource_spans")),
+    (
+        "OTLP spans (OpenTelemetry), which cannot be imported yet",
+        _has("traceId", "spanId", "startTimeUnixNano"),
+    ),
+    ("LangSmith runs, which cannot be imported yet", _has("run_type")),
+    ("a LangSmith batch of runs, which cannot be imported yet", _has("post", "patch")),
+    ("a LangSmith data set (inputs, outputs), which format: custom can map", _has("inputs", "outputs")),
+    ("MLflow traces, which cannot be imported yet", _has("info", "data")),
+    ("MLflow traces, which cannot be imported yet", _has("trace_metadata")),
+    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context", "span_kind")),
+    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context.span_id")),
+    ("OpenInference spans, which cannot be imported yet", _has("attributes.openinference.span.kind")),
+    ("OpenTelemetry spans, which cannot be imported yet", _has("context", "attributes", "start_time")),
+    (
+        "a list of OpenTelemetry spans, which cannot be imported yet",
+        lambda row: _first_of(row.get("spans")).keys() >= {"context", "attributes"},
+    ),
+    ("a Jaeger export, which cannot be imported yet", _has("traceID", "spans")),
+    (
+        "a Jaeger export, which cannot be imported yet",
+        lambda row: "traceID" in _first_of(row.get("data")),
+    ),
+    ("Opik traces, which cannot be imported yet", _has("trace", "spans")),
+    ("Braintrust spans, which cannot be imported yet", _has("span_attributes", "root_span_id")),
+    ("Weave calls, which cannot be imported yet", _has("op_name", "trace_id")),
+    (
+        "transcripts as plain text (messages_display), which format: custom can map as input",
+        _has("messages_display"),
+    ),
+    ("tau-bench runs, which format: custom can map (messages: traj)", _has("traj")),
+)
+
+
+def _known_later(sample: Sequence[Any]) -> str | None:
+    """The known format that most records look like, where it is at least half of them."""
+    rows = [value for value in sample if isinstance(value, dict)]
+    seen = Counter(next((name for name, looks_like in _LATER if looks_like(row)), None) for row in rows)
+    name, count = seen.most_common(1)[0] if seen else (None, 0)
+    return name if count * 2 >= len(rows) else None

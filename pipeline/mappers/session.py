@@ -1,0 +1,204 @@
+"""The one vendor-neutral step: a Trace becomes what `POST /sessions` is sent.
+
+Source of the payload: create-session-reference. `isProduction` is always false and written out; there is no
+test case id here, so none can be sent. The `metadata` of a session holds
+
+| key | from |
+|---|---|
+| every key of the trace's own metadata | as the export has it; one that collides with a key below is kept as `metadata.<key>` |
+| trace_id, conversation_id, name, started_at, ended_at, user_id, tags, environment, release, version | the trace |
+| models, tokens, cost (USD), error, origin | the trace |
+| custom_id | the full id, where it was too long or had characters that an id should not have |
+| repaired, cut | what was replaced while reading and what was cut to `max_value_bytes`, counted |
+| the keys of mapping.metadata | the configuration |
+| trace_import | the mark: `{ledger, sha256, version}`, added last |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline import json_text
+from pipeline.config import MappingConfig
+from pipeline.errors import RejectedError, UsageError
+from pipeline.facts import facts, trace_sha256
+from pipeline.mappers.custom import compile_expression
+from pipeline.models import Part, SessionImport, Trace
+from pipeline.payload import payload_sha256
+
+MAX_CUSTOM_ID = 200
+"""Characters. The API's own limit is unknown (api-contract 11.3)."""
+_ROOM_FOR_NUMBER = 12
+_OWN_KEYS = (
+    "conversation_id name started_at ended_at user_id tags environment release version models tokens cost error origin"
+).split()
+_RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS])
+
+SessionMapper = Callable[..., SessionImport]
+
+
+def session_mapper(config: MappingConfig, *, source_name: str | None, over_record: bool) -> SessionMapper:
+    """Compile the mapping once; the result turns (trace, data, parts, repairs, family, format) into a session.
+
+    `over_record`: expressions see the record (format: custom) instead of the trace.
+    Raises UsageError for an expression that does not compile.
+    """
+    context_of = compile_expression(config.context, "mapping.context") if config.context else None
+    extra = {
+        key: compile_expression(text, f"mapping.metadata.{key}") for key, text in config.metadata.items()
+    }
+    if "trace_import" in extra:
+        raise UsageError("mapping.metadata.trace_import: this key is taken by the mark that the import adds itself")
+
+    def to_session(
+        trace: Trace, data: Any, parts: tuple[Part, ...], repairs: Mapping[str, int], family: str, format: str
+    ) -> SessionImport:
+        seen = (data if over_record else dataclasses.asdict(trace)) if context_of or extra else None
+        context_value = _context(trace) if context_of is None else _checked_context(context_of(seen))
+        metadata = _metadata(trace)
+        is_numbered = trace.id is None or not trace.id_is_unique
+        trace_id = _content_id(data) if is_numbered else trace.id
+        full_id = _fill_template(config.custom_id, trace, source_name or family, trace_id or "", format)
+        custom_id = _safe_id(full_id, MAX_CUSTOM_ID - (_ROOM_FOR_NUMBER if is_numbered else 0))
+        if custom_id != full_id:
+            metadata["custom_id"] = full_id
+        for key, value_of in extra.items():
+            metadata[key] = value_of(seen)
+        context, metadata_bytes = _serialise(context_value, metadata, repairs, config.max_value_bytes)
+        return SessionImport(
+            custom_id=custom_id,
+            is_numbered=is_numbered,
+            status=trace.status,
+            context=context,
+            metadata=metadata_bytes,
+            payload_sha256=payload_sha256(trace.status, context, metadata_bytes),
+            trace_sha256=trace_sha256(trace),
+            facts=facts(trace),
+            revision=trace.revision,
+            trace_id=trace.id,
+            conversation_id=trace.conversation_id,
+            format=format,
+            turns=len(trace.turns),
+            spans=sum(len(turn.spans) for turn in trace.turns),
+            parts=parts,
+        )
+
+    return to_session
+
+
+# --- its parts --------------------------------------------------------------------------------------------
+
+
+def _context(trace: Trace) -> dict[str, Any]:
+    turns = []
+    for turn in trace.turns:
+        shown = {"input": turn.input, "output": turn.output}
+        if turn.retrieval_context is not None:
+            shown["retrieval_context"] = turn.retrieval_context
+        if turn.error is not None:
+            shown["error"] = turn.error
+        turns.append(shown)
+    return {"system": trace.system, "turns": turns} if trace.system is not None else {"turns": turns}
+
+
+def _checked_context(value: Any) -> Any:
+    if isinstance(value, (str, dict)):
+        return value
+    found = "null" if value is None else type(value).__name__
+    raise RejectedError(
+        f"mapping.context gave {found}, and the API takes a text or an object; mend the expression",
+        kind="bad_context",
+    )
+
+
+def _metadata(trace: Trace) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        (f"metadata.{key}" if key in _RESERVED else key): value for key, value in trace.metadata.items()
+    }
+    if trace.id is not None:
+        metadata["trace_id"] = trace.id
+    for key in _OWN_KEYS:
+        value = getattr(trace, key)
+        if value is not None and value != () and value != {}:
+            metadata[key] = value
+    return metadata
+
+
+def _serialise(
+    context: Any, metadata: dict[str, Any], repairs: Mapping[str, int], max_value_bytes: int
+) -> tuple[bytes, bytes]:
+    context_bytes, in_context = json_text.encode_counted(context)
+    metadata_bytes, in_metadata = json_text.encode_counted(metadata)
+    cut = 0
+    if len(context_bytes) > max_value_bytes or len(metadata_bytes) > max_value_bytes:
+        context, cut_in_context = _cut(context, max_value_bytes)
+        metadata, cut_in_metadata = _cut(metadata, max_value_bytes)
+        cut = cut_in_context + cut_in_metadata
+        context_bytes = json_text.encode(context)
+    if repairs or in_context or in_metadata or cut:
+        counted = dict(repairs)
+        for kind in {*in_context, *in_metadata} - set(repairs):
+            counted[kind] = in_context.get(kind, 0) + in_metadata.get(kind, 0)
+        if counted:
+            metadata["repaired"] = counted
+        if cut:
+            metadata["cut"] = cut
+        metadata_bytes = json_text.encode(metadata)
+    return context_bytes, metadata_bytes
+
+
+def _cut(value: Any, limit: int) -> tuple[Any, int]:
+    """Texts longer than `limit` bytes are cut there, with a mark at the cut; returns how many were."""
+    if isinstance(value, str):
+        if len(value) * 4 <= limit:
+            return value, 0
+        encoded = value.encode("utf-8", "replace")
+        if len(encoded) <= limit:
+            return value, 0
+        kept = encoded[:limit].decode("utf-8", "ignore")
+        return f"{kept}… [cut: {limit} of {len(encoded)} bytes kept]", 1
+    if isinstance(value, dict):
+        pairs = {key: _cut(inner, limit) for key, inner in value.items()}
+        return {key: inner for key, (inner, _) in pairs.items()}, sum(count for _, count in pairs.values())
+    if isinstance(value, (list, tuple)):
+        items = [_cut(inner, limit) for inner in value]
+        return [inner for inner, _ in items], sum(count for _, count in items)
+    return value, 0
+
+
+# --- identity ---------------------------------------------------------------------------------------------
+
+
+def _content_id(data: Any) -> str:
+    return hashlib.sha256(json_text.encode(data)).hexdigest()[:32]
+
+
+def _fill_template(template: str, trace: Trace, source: str, trace_id: str, format: str) -> str:
+    if template == "{source}:{id}":
+        return f"{source}:{trace_id}"
+    fields = {
+        "source": source,
+        "id": trace_id,
+        "conversation_id": trace.conversation_id,
+        "name": trace.name,
+        "user_id": trace.user_id,
+        "environment": trace.environment,
+        "format": format,
+    }
+    for name, value in fields.items():
+        if not value and f"{{{name}}}" in template:
+            raise RejectedError(
+                f"mapping.custom_id asks for {{{name}}}, and this trace has none; use another field",
+                kind="no_custom_id",
+            )
+    return template.format_map(fields)
+
+
+def _safe_id(text: str, limit: int) -> str:
+    if len(text) <= limit and text.isprintable() and text == text.strip():
+        return text
+    clean = "".join(char if char.isprintable() else "_" for char in text[: limit - 33]).strip()
+    return f"{clean}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

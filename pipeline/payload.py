@@ -1,0 +1,64 @@
+"""The bodies that are sent for a session, the mark they carry, and the hash that the mark carries.
+
+The text is put together from parts that are JSON already: each value is serialised once, and the version,
+which a retry may take from its intent, is known only when the body leaves. Source: create-session-reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from pipeline import __version__, json_text
+from pipeline.models import SessionImport
+
+
+def create_body(session: SessionImport, custom_id: str, *, version_id: str, ledger_id: str) -> bytes:
+    """The JSON body of `POST /sessions`."""
+    return b'{"versionId":%b,"customId":%b,"isProduction":false,%b}' % (
+        orjson.dumps(version_id),
+        orjson.dumps(custom_id),
+        _rest(session, ledger_id),
+    )
+
+
+def update_body(session: SessionImport, *, ledger_id: str) -> bytes:
+    """The JSON body of `PATCH /sessions/{id}`: sending it twice changes nothing more."""
+    return b"{%b}" % _rest(session, ledger_id)
+
+
+def payload_sha256(status: str, context: bytes, metadata: bytes) -> str:
+    """Hash of what a session holds: without ids (they say where, not what) and without the mark."""
+    digest = hashlib.sha256(b'"isProduction":false,"status":"%b","context":' % status.encode())
+    digest.update(context)
+    digest.update(b',"metadata":')
+    digest.update(metadata)
+    return digest.hexdigest()
+
+
+def stored_sha256s(status: str, context: Any, metadata: Mapping[str, Any]) -> frozenset[str]:
+    """The hashes that a session on the server may have been sent with.
+
+    Two, where its context is `{"value": text}`: so the API returns a plain text, and so an object may look.
+    """
+    bare = {key: value for key, value in metadata.items() if key != "trace_import"}
+    contexts = [context]
+    if isinstance(context, dict) and list(context) == ["value"] and isinstance(context["value"], str):
+        contexts.append(context["value"])
+    encoded = json_text.encode(bare)
+    return frozenset(payload_sha256(status, json_text.encode(value), encoded) for value in contexts)
+
+
+def _rest(session: SessionImport, ledger_id: str) -> bytes:
+    mark = orjson.dumps({"ledger": ledger_id, "sha256": session.payload_sha256, "version": __version__})
+    comma = b"," if len(session.metadata) > 2 else b""
+    return b'"status":"%b","context":%b,"metadata":%b%b"trace_import":%b}' % (
+        session.status.encode(),
+        session.context,
+        session.metadata[:-1],
+        comma,
+        mark,
+    )

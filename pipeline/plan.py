@@ -1,0 +1,135 @@
+"""Which files are read, in which order, as what format, and which of them are done already."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import UsageError
+from pipeline.mappers import find_mapper
+from pipeline.mappers.custom import custom_mapper
+from pipeline.mappers.detect import detect_format, doubt
+from pipeline.mappers.mapper import Mapper
+from pipeline.readers import is_export, read_records
+
+FINGERPRINT_BYTES = 65_536
+SAMPLE_RECORDS = 50
+SAMPLE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that will be read: what it is, and how sure that is."""
+
+    name: str
+    path: Path
+    size: int
+    fingerprint: str
+    mapper: Mapper | None
+    """None: not recognised; `doubt` says why, and its records will be rejected with that."""
+    doubt: str = ""
+
+
+def find_files(config: Config) -> list[Path]:
+    """Expand paths, folders and globs: sorted, each file once. Raises UsageError for what is not there."""
+    found: dict[str, Path] = {}
+    for pattern in config.source.paths:
+        if "://" in pattern:
+            raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
+        matches = [Path(os.path.abspath(match)) for match in _expand(pattern)]
+        if not matches and not config.source.allow_empty:
+            raise UsageError(
+                f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
+                "where having nothing to do is normal"
+            )
+        for match in matches:
+            found.setdefault(os.path.realpath(match), match)
+    return sorted(found.values())
+
+
+def fingerprint(path: Path) -> str:
+    """Size, mtime (ns) and a hash of the first and last 64 KiB: changes whenever a file does, and costs little."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(FINGERPRINT_BYTES))
+            status = os.fstat(file.fileno())
+            file.seek(max(status.st_size - FINGERPRINT_BYTES, 0))
+            digest.update(file.read(FINGERPRINT_BYTES))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    return f"{status.st_size}:{status.st_mtime_ns}:{digest.hexdigest()[:32]}"
+
+
+def recognise(config: Config, files: Iterable[Path]) -> Iterator[Source]:
+    """Decide the format of each file: as configured, or by looking at its beginning.
+
+    Raises UsageError where not one of the files with records in them is recognised.
+    """
+    configured = _configured_mapper(config)
+    doubts = []
+    has_known = False
+    for path in files:
+        mapper, why_not = (configured, "") if configured is not None else _detect(path, config)
+        if mapper is None and why_not:
+            doubts.append(f"{path}: {why_not}")
+        has_known = has_known or mapper is not None
+        yield Source(str(path), path, path.stat().st_size, fingerprint(path), mapper, why_not)
+    if doubts and not has_known:
+        raise UsageError("\n".join(doubts[:5]))
+
+
+def _configured_mapper(config: Config) -> Mapper | None:
+    if config.source.format == "auto":
+        return None
+    if config.source.format == "custom":
+        return custom_mapper(config.mapping.trace)
+    return find_mapper(config.source.format)
+
+
+def _detect(path: Path, config: Config) -> tuple[Mapper | None, str]:
+    records = read_records(path, name=str(path), max_record_bytes=config.source.max_record_bytes)
+    sample = []
+    size = 0
+    hinted = None
+    for record in islice(records, 10 * SAMPLE_RECORDS):
+        size += len(record.raw)
+        if record.problem is None:
+            sample.append(record.data)
+            hinted = hinted or record.format
+        if len(sample) >= SAMPLE_RECORDS or size >= SAMPLE_BYTES:
+            break
+    if not sample:
+        return None, ""  # nothing readable at its beginning: what cannot be read is rejected as such
+    if hinted is not None and hinted != "custom":  # a rejects.jsonl: its lines say what they are
+        return find_mapper(hinted), ""
+    guess = detect_format(sample)
+    return (guess.mapper, "") if guess.is_sure else (None, doubt(guess))
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    if not glob.has_magic(pattern) or os.path.lexists(pattern):
+        path = Path(pattern)
+        if path.is_dir():
+            for folder, names, files in os.walk(path):
+                names[:] = sorted(name for name in names if not name.startswith("."))
+                yield from (os.path.join(folder, name) for name in files if is_export(Path(name)))
+        elif path.exists():
+            yield pattern
+        return
+    for match in glob.iglob(pattern, recursive=True):
+        if Path(match).is_file():
+            yield match
+
+
+def _why_nothing(pattern: str) -> str:
+    if glob.has_magic(pattern):
+        return "no file matches"
+    if Path(pattern).is_dir():
+        return "no export in this folder (.jsonl, .ndjson, .json, .parquet, compressed or not)"
+    return "there is no such file or folder"

@@ -1,0 +1,1 @@
+"""What people and programs are told: the summary of a run, and how far it is."""

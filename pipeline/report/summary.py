@@ -1,0 +1,98 @@
+"""What a run comes to: the summary, whether it balances, and the exit code."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline import __version__
+from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
+from pipeline.ledger.runs import RunRow, SourceRow, Totals
+from pipeline.models import Outcome
+
+
+def summarise(
+    run: RunRow,
+    totals: Totals,
+    sources: Sequence[SourceRow],
+    *,
+    finished_at: str | None,
+    exit_code: int,
+    target: str,
+    config_sha256: str,
+    peak_rss_bytes: int,
+    error: str | None,
+) -> dict[str, Any]:
+    """The content of summary.json (design.md, section 3)."""
+    return {
+        "run_id": run.id,
+        "started_at": run.started_at,
+        "finished_at": finished_at,
+        "continued": run.is_continued,
+        "target": target,
+        "records_read": totals.records_read,
+        "records_repaired": totals.records_repaired,
+        "records_rejected": totals.records_rejected,
+        "records_ignored": dict(totals.records_ignored),
+        "traces": totals.traces,
+        "sessions": totals.sessions,
+        "outcomes": dict(totals.outcomes),
+        "balanced": is_balanced(totals),
+        "exit_code": exit_code,
+        "error": error,
+        "requests": totals.requests,
+        "retries": totals.retries,
+        "throttled": totals.throttled,
+        "bytes_sent": totals.bytes_sent,
+        "peak_rss_bytes": peak_rss_bytes,
+        "config_sha256": config_sha256,
+        "version": __version__,
+        "sources": [
+            {
+                "source": source.path,
+                "format": source.format,
+                "state": source.state,
+                "records_read": source.records_read,
+                "records_repaired": source.records_repaired,
+            }
+            for source in sources
+        ],
+    }
+
+
+def is_balanced(totals: Totals) -> bool:
+    """Is every record that was read charged to exactly one place, and every session to one outcome?"""
+    charged = totals.records_in_sessions + totals.records_rejected + sum(totals.records_ignored.values())
+    return totals.records_read == charged and totals.sessions == sum(totals.outcomes.values())
+
+
+def exit_code_of(
+    totals: Totals,
+    *,
+    failure: TraceImportError | None,
+    signal_number: int | None,
+    max_rejected: int,
+    keeps_first: bool,
+) -> int:
+    """Several reasons at once: 5, 130/143, 75, 4, 3 (design.md, section 3)."""
+    if isinstance(failure, FatalError):
+        return 5
+    if isinstance(failure, UsageError):
+        return 2
+    if signal_number is not None:
+        return 128 + signal_number
+    outcomes: Mapping[str, int] = totals.outcomes
+    if isinstance(failure, StoppedError) or outcomes.get(Outcome.PENDING):
+        return 75
+    unsolved = [Outcome.FAILED, Outcome.UNKNOWN] + ([] if keeps_first else [Outcome.CONFLICT])
+    if any(outcomes.get(outcome) for outcome in unsolved) or not is_balanced(totals):
+        return 4
+    return 3 if totals.new_rejects > max_rejected else 0
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

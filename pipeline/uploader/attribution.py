@@ -1,0 +1,32 @@
+"""Whose session is it? The mark tells (reliability.md, Identity). Pure functions."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from pipeline.models import SessionImport
+from pipeline.payload import stored_sha256s
+from pipeline.uploader.client import StoredSession
+
+
+class Whose(Enum):
+    """What a session that was found on the server is to us."""
+
+    OURS = auto()  # this ledger made it, with this very payload
+    OURS_BUT_OTHER = auto()  # this ledger made it, with another payload
+    SAME_CONTENT = auto()  # somebody else made it, with this very payload
+    FOREIGN = auto()  # somebody else made it, with another payload
+
+
+def whose(found: StoredSession, session: SessionImport, ledger_id: str) -> Whose:
+    """Compare the mark, and where there is none of ours, the content."""
+    metadata = found.metadata or {}
+    mark = metadata.get("trace_import")
+    mark = mark if isinstance(mark, dict) else {}
+    if mark.get("ledger") == ledger_id:
+        return Whose.OURS if mark.get("sha256") == session.payload_sha256 else Whose.OURS_BUT_OTHER
+    if found.isProduction is not False or found.testCaseId is not None:
+        return Whose.FOREIGN
+    if session.payload_sha256 in stored_sha256s(found.status or "", found.context, metadata):
+        return Whose.SAME_CONTENT
+    return Whose.FOREIGN

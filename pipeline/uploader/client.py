@@ -1,0 +1,207 @@
+"""Galtea's API as the import uses it: requests out, answers sorted into our errors (reliability.md, api-contract.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
+
+from pipeline import __version__
+from pipeline.errors import AmbiguousError, ExistsError, FatalError, RefusedError, RejectedError, TransientError
+from pipeline.uploader.transport import Answer, Transport
+
+MAX_MESSAGE = 500
+"""Characters of an API message that are kept."""
+MAX_QUERY_BYTES = 1_900
+"""A longer query is refused by the proxy in front of the API (api-contract 1.2)."""
+MAX_IDS_PER_QUERY = 30
+
+
+class StoredSession(BaseModel):
+    """A session as the API returns it (api-contract 2.2); what we do not need is left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    id: str
+    customId: str | None = None  # noqa: N815  (the wire's names)
+    versionId: str | None = None  # noqa: N815
+    testCaseId: str | None = None  # noqa: N815
+    isProduction: bool | None = None  # noqa: N815
+    status: str | None = None
+    context: Any = None
+    metadata: dict[str, Any] | None = None
+    createdAt: str | None = None  # noqa: N815
+
+
+class StoredVersion(BaseModel):
+    """A version as the API returns it (api-contract 6)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    id: str
+    productId: str | None = None  # noqa: N815
+    name: str | None = None
+    number: int | None = None
+    createdAt: str | None = None  # noqa: N815
+    deletedAt: str | None = None  # noqa: N815
+
+
+class QueryTooLongError(TransientError):
+    """A proxy refused a GET for its length: send a shorter one."""
+
+
+_SESSIONS: TypeAdapter[list[StoredSession]] = TypeAdapter(list[StoredSession])
+_VERSIONS: TypeAdapter[list[StoredVersion]] = TypeAdapter(list[StoredVersion])
+
+
+class Client:
+    """One attempt a call: no retries, no waiting. Every method raises what errors.py says."""
+
+    def __init__(self, transport: Transport, api_key: SecretStr) -> None:
+        self._transport = transport
+        self._secret = api_key.get_secret_value()
+        self._headers = {
+            "Authorization": f"Bearer {self._secret}",
+            "Accept": "application/json",
+            "User-Agent": f"trace-import/{__version__}",
+        }
+        self._json_headers = {**self._headers, "Content-Type": "application/json"}
+
+    async def create_session(self, body: bytes, *, custom_id: str, version_id: str) -> StoredSession:
+        """POST /sessions. The answer must echo what was sent: if it does not, our identity rule is void."""
+        answer = await self._send("POST", "/sessions", body)
+        if not 200 <= answer.status < 300:
+            raise self._error(answer, creates=True)
+        try:
+            session = StoredSession.model_validate_json(answer.body)
+        except ValidationError as error:
+            raise AmbiguousError(
+                f"the API answered {answer.status} without a readable session", kind="broken_answer", status=answer.status
+            ) from error
+        echoed = (session.customId, session.versionId, session.isProduction, session.testCaseId)
+        if echoed != (custom_id, version_id, False, None):
+            raise FatalError(
+                "the API answered with another session than the one that was sent (customId, versionId, isProduction, "
+                f"testCaseId: sent {(custom_id, version_id, False, None)}, got {echoed}); "
+                "nothing can be accounted for against such an answer. Is this Galtea's API?",
+                kind="identity_broken",
+                status=answer.status,
+            )
+        return session
+
+    async def update_session(self, session_id: str, body: bytes) -> None:
+        """PATCH /sessions/{id}."""
+        answer = await self._send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
+        if not 200 <= answer.status < 300:
+            raise self._error(answer, creates=False)
+
+    async def find_sessions(self, custom_ids: Sequence[str], version_id: str) -> list[StoredSession]:
+        """GET /sessions: those of the ids that the API shows; what it returns beside them is left out."""
+        answer = await self._send("GET", find_query(custom_ids, version_id), None)
+        sessions = self._parse(_SESSIONS, answer)
+        wanted = set(custom_ids)
+        return [item for item in sessions if item.customId in wanted and item.versionId == version_id]
+
+    async def get_version(self, version_id: str) -> StoredVersion:
+        """GET /versions/{id}."""
+        answer = await self._send("GET", f"/versions/{quote(version_id, safe='')}", None)
+        return self._parse(TypeAdapter(StoredVersion), answer)
+
+    async def versions_of(self, product_id: str) -> list[StoredVersion]:
+        """GET /versions of a product, all of them."""
+        found: list[StoredVersion] = []
+        while True:
+            query = f"/versions?productIds={quote_plus(product_id)}&sort=createdAt,asc&limit=1000&offset={len(found)}"
+            page = self._parse(_VERSIONS, await self._send("GET", query, None))
+            found += page
+            if len(page) < 1000:
+                return [item for item in found if item.productId == product_id and item.deletedAt is None]
+
+    async def probe_sessions(self, version_id: str) -> None:
+        """GET /sessions, one row at most: the route is there, and this key may use it."""
+        query = f"/sessions?versionIds={quote_plus(version_id)}&limit=1"
+        self._parse(_SESSIONS, await self._send("GET", query, None))
+
+    async def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+        headers = self._headers if body is None else self._json_headers
+        return await self._transport.send(method, path, headers, body)
+
+    def _parse(self, shape: TypeAdapter[Any], answer: Answer) -> Any:
+        if not 200 <= answer.status < 300:
+            raise self._error(answer, creates=False)
+        try:
+            return shape.validate_json(answer.body)
+        except ValidationError as error:
+            raise AmbiguousError(
+                f"the API answered {answer.status} with something that is not its format",
+                kind="broken_answer",
+                status=answer.status,
+            ) from error
+
+    def _error(self, answer: Answer, *, creates: bool) -> Exception:
+        return error_of(answer, creates=creates, secret=self._secret)
+
+
+def find_query(custom_ids: Sequence[str], version_id: str) -> str:
+    """The path and query of a look-up, arrays as the OpenAPI has them (form, explode: api-contract 1.3)."""
+    ids = "&".join(f"customIds={quote_plus(custom_id)}" for custom_id in custom_ids)
+    return f"/sessions?{ids}&versionIds={quote_plus(version_id)}&limit=1000"
+
+
+def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
+    """The table of reliability.md: what an answer outside 2xx means. `creates`: it was POST /sessions."""
+    status = answer.status
+    text = message_of(answer, secret)
+    said = f"the API answered {status}: {text}" if text else f"the API answered {status}"
+    is_html = _is_html(answer)
+    retry_after = answer.headers.get("retry-after")
+    if status in (429, 408) or (status == 503 and retry_after is not None):
+        return RefusedError(said, kind="throttled", status=status, retry_after=retry_after)
+    if status >= 500 or status < 200:
+        return AmbiguousError(said, kind=f"http_{status}", status=status)
+    if status == 401:
+        return FatalError(
+            f"the API does not accept the key ({text}); check GALTEA_API_KEY", kind="unauthorized", status=status
+        )
+    if status in (403, 414) and is_html:
+        if creates:
+            return TransientError(said, kind="blocked_by_proxy", status=status)
+        return QueryTooLongError(said, kind="blocked_by_proxy", status=status)
+    if status == 409 or (status == 400 and _says_exists(text)):
+        return ExistsError(said)
+    if creates and (status in (403, 404, 405) or 300 <= status < 400):
+        return FatalError(f"{said}; check the version, the address and the key's rights", kind="refused", status=status)
+    if 300 <= status < 400:
+        return FatalError(f"{said}; a redirect is never followed with the key", kind="redirected", status=status)
+    return RejectedError(text or said, kind=f"http_{status}", status=status)
+
+
+def message_of(answer: Answer, secret: str = "") -> str:
+    """`message`, or `error`, or the text itself (api-contract 1.2), cut, on one line, without the key."""
+    text = answer.body[:65_536].decode("utf-8", "replace")
+    try:
+        parsed = TypeAdapter(dict[str, Any]).validate_json(answer.body)
+    except ValidationError:
+        if _is_html(answer):
+            text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    else:
+        said = parsed.get("message") or parsed.get("error")
+        text = said if isinstance(said, str) else text
+    if secret:
+        text = text.replace(secret, "***")
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
+
+
+
+
+def _is_html(answer: Answer) -> bool:
+    return "html" in answer.headers.get("content-type", "") or answer.body.lstrip()[:1] == b"<"
+
+
+def _says_exists(text: str) -> bool:
+    lowered = text.lower()
+    return "with the same" in lowered and "customid" in lowered

@@ -1,0 +1,149 @@
+"""Look-ups: which sessions does the API show under these custom ids? Asked in groups, patiently, holding no slot."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import NamedTuple
+
+from pipeline.clock import Clock
+from pipeline.errors import FatalError, RefusedError, RejectedError, TraceImportError, TransientError
+from pipeline.uploader.client import MAX_IDS_PER_QUERY, MAX_QUERY_BYTES, Client, QueryTooLongError, StoredSession, find_query
+from pipeline.uploader.counts import Counts
+from pipeline.uploader.pacing import Pace
+from pipeline.uploader.retry import backoff_seconds
+
+GATHER_SECONDS = 0.02
+"""How long a group may gather before it is asked for."""
+
+
+class _Question(NamedTuple):
+    custom_id: str
+    version_id: str
+    asked_at: float
+    patience_seconds: float
+    answer: asyncio.Future[StoredSession | None]
+
+
+class Lookups:
+    """A queue of its own beside the uploads. `run` works until it is cancelled."""
+
+    def __init__(self, client: Client, pace: Pace, clock: Clock, chance: random.Random, counts: Counts) -> None:
+        self._client = client
+        self._pace = pace
+        self._clock = clock
+        self._chance = chance
+        self._questions: asyncio.Queue[tuple[_Question, int]] = asyncio.Queue()
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._group_size = MAX_IDS_PER_QUERY
+        self._counts = counts
+
+    async def find(self, custom_id: str, version_id: str, *, patience_seconds: float) -> StoredSession | None:
+        """The session under this id, or None where the API does not show it for so long.
+
+        A write may become visible late, so an empty answer is asked again until the patience ends.
+        Raises what the client raised where the API would not answer at all.
+        """
+        future: asyncio.Future[StoredSession | None] = asyncio.get_running_loop().create_future()
+        question = _Question(custom_id, version_id, self._clock.now(), patience_seconds, future)
+        self._questions.put_nowait((question, 0))
+        return await future
+
+    async def run(self) -> None:
+        """Ask, group by group."""
+        try:
+            while True:
+                group = [await self._questions.get()]
+                await self._clock.sleep(GATHER_SECONDS)
+                self._gather(group)
+                await self._ask(group)
+        finally:
+            for task in self._waiting:
+                task.cancel()
+
+    def _gather(self, group: list[tuple[_Question, int]]) -> None:
+        version_id = group[0][0].version_id
+        others = []
+        while len(group) < self._group_size and not self._questions.empty():
+            item = self._questions.get_nowait()
+            ids = [question.custom_id for question, _ in group] + [item[0].custom_id]
+            if item[0].version_id == version_id and len(find_query(ids, version_id)) <= MAX_QUERY_BYTES:
+                group.append(item)
+            else:
+                others.append(item)
+                break
+        for item in others:
+            self._questions.put_nowait(item)
+
+    async def _ask(self, group: list[tuple[_Question, int]]) -> None:
+        version_id = group[0][0].version_id
+        started = self._clock.now()
+        try:
+            async with self._pace:
+                started = self._clock.now()
+                self._counts.requests += 1
+                try:
+                    found = await self._client.find_sessions([question.custom_id for question, _ in group], version_id)
+                except asyncio.CancelledError:
+                    self._pace.abandoned()
+                    raise
+        except RefusedError as error:
+            self._counts.throttled += 1
+            self._pace.refused(error.retry_after, started)
+            self._ask_again(group, counts=False)
+        except QueryTooLongError as error:
+            if len(group) > 1:
+                self._group_size = max(1, len(group) // 2)
+                self._ask_again(group, counts=False)
+            else:
+                self._fail(group, error)
+        except TransientError as error:
+            self._pace.troubled()
+            patient = [item for item in group if self._patience_left(item[0]) > 0]
+            self._ask_again(patient, counts=True)
+            self._fail([item for item in group if item not in patient], error)
+        except (RejectedError, FatalError) as error:
+            self._fail(group, error)
+        else:
+            self._pace.answered()
+            self._answer(group, found)
+
+    def _answer(self, group: list[tuple[_Question, int]], found: list[StoredSession]) -> None:
+        # Where one id has two sessions, the one made first is the one that everything else refers to.
+        shown: dict[str | None, StoredSession] = {}
+        for session in sorted(found, key=lambda item: item.createdAt or "", reverse=True):
+            shown[session.customId] = session
+        missing = []
+        for question, times in group:
+            session_found = shown.get(question.custom_id)
+            if question.answer.done():
+                continue
+            if session_found is not None:
+                question.answer.set_result(session_found)
+            elif self._patience_left(question) <= 0:
+                question.answer.set_result(None)
+            else:
+                missing.append((question, times))
+        self._ask_again(missing, counts=True)
+
+    def _ask_again(self, group: list[tuple[_Question, int]], *, counts: bool) -> None:
+        for question, times in group:
+            if question.answer.done():
+                continue
+            task = asyncio.ensure_future(self._later(question, times + counts))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    async def _later(self, question: _Question, times: int) -> None:
+        if times:
+            wait = 0.2 + backoff_seconds(min(times, 5), self._chance)
+            await self._clock.sleep(min(wait, max(self._patience_left(question), 0.2)))
+        self._questions.put_nowait((question, times))
+
+    def _fail(self, group: list[tuple[_Question, int]], error: TraceImportError) -> None:
+        for question, _ in group:
+            if not question.answer.done():
+                question.answer.set_exception(error)
+
+    def _patience_left(self, question: _Question) -> float:
+        return question.patience_seconds - (self._clock.now() - question.asked_at)

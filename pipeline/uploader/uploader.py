@@ -1,0 +1,496 @@
+"""One session's steps: intended, sent, and until it is settled tried again, looked up, adopted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pipeline.clock import Clock, iso
+from pipeline.config import UploadConfig
+from pipeline.errors import (
+    AmbiguousError,
+    ExistsError,
+    FatalError,
+    RefusedError,
+    RejectedError,
+    StoppedError,
+    TraceImportError,
+    TransientError,
+)
+from pipeline.ledger.sessions import Send, SessionLedger, Settlement, Traffic
+from pipeline.models import Outcome
+from pipeline.payload import create_body, update_body
+from pipeline.uploader.attribution import Whose, whose
+from pipeline.uploader.client import Client, StoredSession
+from pipeline.uploader.counts import Counts
+from pipeline.uploader.lookups import Lookups
+from pipeline.uploader.pacing import Pace
+from pipeline.uploader.retry import RetryBudget, backoff_seconds
+
+ALIKE_LIMIT = 50
+"""So many rejects in a row for one reason are the target's fault, not the records'."""
+MAX_REFUSALS = 100
+"""A "later" is everybody's matter, but one session that hears nothing else has used up its attempts."""
+MAX_WAITING = 20_000
+"""Sessions in memory at most, however small they are."""
+SETTLE_EVERY_SECONDS = 0.2
+T = TypeVar("T")
+MOSTLY = 0.5
+"""When more than this share of the answers is "exists already", sessions are looked up before they are posted."""
+
+
+@dataclass(slots=True, eq=False)
+class _Journey:
+    """What happens to one session in this process."""
+
+    send: Send
+    version_id: str
+    predecessor: asyncio.Future[Settlement | None] | None
+    end: asyncio.Future[Settlement | None]
+    attempts: int = 0
+    used_attempts: int = 0
+    refusals: int = 0
+    spent_seconds: float = 0.0
+    was_ambiguous: bool = False
+    is_sending: bool = False
+    has_place: bool = True
+    first_sent_at: str | None = None
+    latency_ms: float | None = None
+    last_error: TransientError | None = None
+
+
+class Uploader:
+    """Takes sessions, settles each of them.
+
+    A session is in the ledger as intended before its first byte leaves. A kill at any point leaves it so, and the
+    next run sends it again under the same custom id: the server, not this process, says whether it was stored.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        pace: Pace,
+        ledger: SessionLedger,
+        *,
+        in_ledger_thread: Callable[..., Awaitable[Any]],
+        ledger_id: str,
+        version_id: str,
+        config: UploadConfig,
+        clock: Clock,
+        chance: random.Random,
+    ) -> None:
+        self._client = client
+        self._pace = pace
+        self._ledger = ledger
+        self._in_ledger_thread = in_ledger_thread
+        self._ledger_id = ledger_id
+        self._version_id = version_id
+        self._config = config
+        self._clock = clock
+        self._chance = chance
+        self._counts = Counts()
+        self._lookups = Lookups(client, pace, clock, chance, self._counts)
+        self._budget = RetryBudget(clock.now())
+        self._places = asyncio.Semaphore(2 * config.max_at_once)
+        self._queue: deque[_Journey] = deque()
+        self._tasks: dict[asyncio.Task[None], _Journey] = {}
+        self._ends: dict[str, asyncio.Future[Settlement | None]] = {}
+        self._held_bytes = 0
+        self._held = 0
+        self._moved = asyncio.Event()
+        self._unwritten: list[Settlement] = []
+        self._written_traffic = Traffic()
+        self._writing = asyncio.Lock()
+        self._alike: list[Settlement] = []
+        self._alike_reason = ""
+        self._exists_share = 0.0
+        self.failure: TraceImportError | None = None
+        """Why the run must stop, where it must."""
+        self.is_stopping = False
+
+    @property
+    def counts(self) -> Counts:
+        """What has been done so far."""
+        return self._counts
+
+    @property
+    def held(self) -> int:
+        """Sessions that are in memory, waiting or on their way."""
+        return self._held
+
+    async def upload(self, batches: AsyncIterator[Sequence[Send]]) -> None:
+        """Send all that comes; returns when everything is settled, or stopped, and written to the ledger."""
+        workers = [
+            asyncio.create_task(self._guarded(work))
+            for work in (self._dispatch(), self._lookups.run(), self._write_often(), self._watch())
+        ]
+        try:
+            async for sends in batches:
+                for send in sends:
+                    await self._take(send)
+            while self._held and not (self.is_stopping and not self._tasks):
+                await self._next_move()
+            self._break_alike()
+            await self._write()
+        except StoppedError as error:
+            self.stop(error)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    def stop(self, failure: TraceImportError | None = None, *, at_once: bool = False) -> None:
+        """Send nothing new. What is on the wire is waited for, unless `at_once`; the rest stays pending."""
+        if failure is not None and self.failure is None:
+            self.failure = failure
+        self.is_stopping = True
+        self._moved.set()
+        for task, journey in self._tasks.items():
+            if at_once or not journey.is_sending:
+                task.cancel()
+
+    # --- the queue ----------------------------------------------------------------------------------------
+
+    async def _take(self, send: Send) -> None:
+        size = send.session.size
+        while self._held and not self.is_stopping and (
+            self._held >= MAX_WAITING or self._held_bytes + size > self._config.max_buffer_bytes
+        ):
+            await self._next_move()
+        if self.is_stopping:
+            return  # it is in the ledger as pending
+        end: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
+        journey = _Journey(send, send.version_id or self._version_id, self._ends.get(send.custom_id), end)
+        self._ends[send.custom_id] = end
+        self._held += 1
+        self._held_bytes += size
+        self._queue.append(journey)
+        self._moved.set()
+
+    async def _dispatch(self) -> None:
+        while not self.is_stopping:
+            if not self._queue:
+                await self._next_move()
+                continue
+            await self._places.acquire()
+            group = [self._queue.popleft()]
+            while self._queue and not self._places.locked():
+                await self._places.acquire()
+                group.append(self._queue.popleft())
+            await self._in_ledger_thread(self._ledger.intend, [journey.send for journey in group], self._version_id)
+            if self.is_stopping:
+                return
+            for journey in group:
+                task = asyncio.create_task(self._import(journey))
+                self._tasks[task] = journey
+                task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        journey = self._tasks.pop(task)
+        if journey.has_place:
+            self._places.release()
+        self._held -= 1
+        self._held_bytes -= journey.send.session.size
+        if self._ends.get(journey.send.custom_id) is journey.end:
+            del self._ends[journey.send.custom_id]
+        if not journey.end.done():
+            journey.end.set_result(None)
+        self._moved.set()
+        if not task.cancelled() and task.exception() is not None:
+            self.stop(FatalError(f"a defect in trace-import: {task.exception()!r}", kind="defect"))
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    # --- one session --------------------------------------------------------------------------------------
+
+    async def _import(self, journey: _Journey) -> None:
+        try:
+            settlement = await self._steps(journey)
+        except asyncio.CancelledError:
+            settlement = self._ended(journey, Outcome.PENDING, error=journey.last_error)
+        except (FatalError, StoppedError) as error:
+            self.stop(error)
+            settlement = self._ended(journey, Outcome.PENDING, error=error)
+        journey.end.set_result(settlement)
+        self._note(settlement)
+
+    async def _steps(self, journey: _Journey) -> Settlement:
+        send = journey.send
+        if send.action == "update":
+            return await self._update(journey, send.session_id or "")
+        if send.action == "replace":
+            session_id = send.session_id if send.state == "created" else None
+            if journey.predecessor is not None:
+                self._leave_place(journey)
+                earlier = await asyncio.shield(journey.predecessor)
+                if earlier is not None and earlier.outcome in (Outcome.CREATED, Outcome.CHANGED):
+                    session_id = earlier.session_id
+            if session_id is not None:
+                return await self._update(journey, session_id)
+        elif self._exists_share > MOSTLY:
+            self._leave_place(journey)
+            found = await self._lookups.find(send.custom_id, journey.version_id, patience_seconds=0)
+            if found is not None:
+                return await self._adopt(journey, found)
+            self._exists_share *= 0.98
+        return await self._create(journey)
+
+    async def _create(self, journey: _Journey) -> Settlement:
+        send = journey.send
+        body = create_body(send.session, send.custom_id, version_id=journey.version_id, ledger_id=self._ledger_id)
+
+        async def post() -> StoredSession:
+            return await self._client.create_session(body, custom_id=send.custom_id, version_id=journey.version_id)
+
+        while True:
+            try:
+                stored = await self._attempt(journey, post, len(body))
+            except ExistsError as error:
+                return await self._adopt_existing(journey, error)
+            except RejectedError as error:
+                if journey.was_ambiguous:
+                    return await self._look_after_ambiguity(journey, error)
+                return self._ended(journey, Outcome.REJECTED, error=error)
+            except TransientError as error:
+                if self._is_used_up(journey):
+                    if journey.was_ambiguous:
+                        return await self._look_after_ambiguity(journey, error)
+                    return self._ended(journey, Outcome.FAILED, error=error)
+                await self._wait(journey, error)
+                continue
+            self._exists_share *= 0.98
+            return self._ended(journey, Outcome.CREATED, session_id=stored.id, status=201, is_applied=True)
+
+    async def _update(self, journey: _Journey, session_id: str) -> Settlement:
+        send = journey.send
+        body = update_body(send.session, ledger_id=self._ledger_id)
+        while True:
+            try:
+                await self._attempt(journey, lambda: self._client.update_session(session_id, body), len(body))
+            except (RejectedError, ExistsError) as error:
+                # The session stands as it was; what was refused is the change.
+                return self._ended(journey, Outcome.FAILED, error=error, kind="update_rejected", session_id=session_id)
+            except TransientError as error:
+                if self._is_used_up(journey):
+                    return self._ended(journey, Outcome.FAILED, error=error, session_id=session_id)
+                await self._wait(journey, error)
+                continue
+            if send.action == "replace":
+                return self._ended(journey, Outcome.CREATED, session_id=session_id, status=200, is_applied=True)
+            return self._ended(
+                journey, Outcome.CHANGED, kind="updated", session_id=session_id, status=200, is_applied=True
+            )
+
+    async def _adopt_existing(self, journey: _Journey, exists: ExistsError) -> Settlement:
+        self._exists_share = self._exists_share * 0.98 + 0.02
+        self._leave_place(journey)
+        try:
+            found = await self._lookups.find(
+                journey.send.custom_id, journey.version_id, patience_seconds=self._config.lookup_seconds
+            )
+        except (TransientError, RejectedError) as error:
+            return self._ended(journey, Outcome.UNKNOWN, error=error, kind="lookup_failed")
+        if found is None:
+            return self._ended(journey, Outcome.EXISTING, error=exists, kind="hidden_or_deleted", status=400)
+        return await self._adopt(journey, found)
+
+    async def _adopt(self, journey: _Journey, found: StoredSession) -> Settlement:
+        match whose(found, journey.send.session, self._ledger_id):
+            case Whose.OURS:
+                return self._ended(journey, Outcome.CREATED, session_id=found.id, is_applied=True)
+            case Whose.OURS_BUT_OTHER if journey.send.action == "replace" or self._config.on_change == "update":
+                return await self._update(journey, found.id)
+            case Whose.OURS_BUT_OTHER:
+                return self._ended(journey, Outcome.CHANGED, kind="reported", session_id=found.id)
+            case Whose.SAME_CONTENT:
+                return self._ended(journey, Outcome.EXISTING, session_id=found.id)
+            case Whose.FOREIGN:
+                return self._ended(journey, Outcome.EXISTING, kind="other_payload", session_id=found.id)
+
+    async def _look_after_ambiguity(self, journey: _Journey, error: TraceImportError) -> Settlement:
+        """An attempt may have been stored, and later ones were not answered well: only a look-up can tell."""
+        self._leave_place(journey)
+        try:
+            found = await self._lookups.find(
+                journey.send.custom_id, journey.version_id, patience_seconds=self._config.lookup_seconds
+            )
+        except (TransientError, RejectedError):
+            found = None
+        if found is None:
+            return self._ended(journey, Outcome.UNKNOWN, error=error)
+        return await self._adopt(journey, found)
+
+    # --- one attempt --------------------------------------------------------------------------------------
+
+    async def _attempt(self, journey: _Journey, request: Callable[[], Awaitable[T]], size: int) -> T:
+        if not journey.has_place:
+            await self._places.acquire()
+            journey.has_place = True
+        async with self._pace as is_probe:
+            started_at = self._clock.now()
+            journey.attempts += 1
+            journey.first_sent_at = journey.first_sent_at or iso(self._clock.wall())
+            journey.is_sending = True
+            self._counts.requests += 1
+            self._counts.bytes_sent += size
+            try:
+                result = await request()
+            except RefusedError as error:
+                journey.last_error = error
+                journey.refusals += 1
+                self._counts.throttled += 1
+                self._pace.refused(error.retry_after, started_at)
+                raise
+            except TransientError as error:
+                journey.last_error = error
+                journey.used_attempts += not is_probe
+                journey.was_ambiguous |= isinstance(error, AmbiguousError)
+                self._pace.troubled()
+                raise
+            except (ExistsError, RejectedError, FatalError):
+                self._pace.answered()
+                raise
+            except asyncio.CancelledError:
+                self._pace.abandoned()
+                raise
+            finally:
+                journey.is_sending = False
+                journey.spent_seconds += self._clock.now() - started_at
+        self._pace.answered()
+        self._budget.accept()
+        journey.latency_ms = (self._clock.now() - started_at) * 1000
+        return result
+
+    def _is_used_up(self, journey: _Journey) -> bool:
+        return (
+            journey.used_attempts >= self._config.max_attempts
+            or journey.refusals >= MAX_REFUSALS
+            or journey.spent_seconds >= self._config.record_deadline_seconds
+        )
+
+    async def _wait(self, journey: _Journey, error: TransientError) -> None:
+        self._counts.retries += 1
+        if isinstance(error, RefusedError):
+            return  # the pause is everybody's
+        self._leave_place(journey)
+        seconds = backoff_seconds(max(journey.used_attempts, 1), self._chance)
+        journey.spent_seconds += seconds
+        await self._clock.sleep(seconds + self._budget.wait_seconds(self._clock.now()))
+
+    def _leave_place(self, journey: _Journey) -> None:
+        """Who waits for something else than its turn keeps nobody from theirs."""
+        if journey.has_place:
+            journey.has_place = False
+            self._places.release()
+
+    # --- outcomes -----------------------------------------------------------------------------------------
+
+    def _ended(
+        self,
+        journey: _Journey,
+        outcome: Outcome,
+        *,
+        error: TraceImportError | None = None,
+        kind: str | None = None,
+        session_id: str | None = None,
+        status: int | None = None,
+        is_applied: bool = False,
+    ) -> Settlement:
+        return Settlement(
+            send=journey.send,
+            outcome=outcome,
+            is_applied=is_applied,
+            session_id=session_id,
+            version_id=journey.version_id,
+            http_status=getattr(error, "status", None) or status,
+            attempts=journey.attempts,
+            error_kind=kind or getattr(error, "kind", None),
+            error=str(error) if error is not None else None,
+            first_sent_at=journey.first_sent_at,
+            settled_at=None if outcome is Outcome.PENDING else iso(self._clock.wall()),
+            latency_ms=journey.latency_ms,
+        )
+
+    def _note(self, settlement: Settlement) -> None:
+        outcome = settlement.outcome
+        if outcome is Outcome.REJECTED:
+            self._note_reject(settlement)
+            return
+        if outcome in (Outcome.CREATED, Outcome.EXISTING, Outcome.CHANGED):
+            self._break_alike()
+        self._unwritten.append(settlement)
+        self._counts.outcomes[outcome] = self._counts.outcomes.get(outcome, 0) + 1
+
+    def _note_reject(self, settlement: Settlement) -> None:
+        """A reject is believed once something else is accepted, or another reason is given, or the run ends."""
+        reason = _masked(settlement.error or "")
+        if reason != self._alike_reason:
+            self._break_alike()
+            self._alike_reason = reason
+        self._alike.append(settlement)
+        if len(self._alike) == ALIKE_LIMIT:
+            self.stop(
+                FatalError(
+                    f"{ALIKE_LIMIT} sessions in a row were refused for the same reason: {settlement.error} "
+                    "Nothing was marked as rejected; mend the cause and run again",
+                    kind="all_rejected_alike",
+                    status=settlement.http_status,
+                )
+            )
+
+    def _break_alike(self) -> None:
+        is_the_targets_fault = len(self._alike) >= ALIKE_LIMIT
+        if is_the_targets_fault and self.is_stopping:
+            believed = [item._replace(outcome=Outcome.PENDING, settled_at=None) for item in self._alike]
+        else:
+            believed = self._alike
+        for settlement in believed:
+            self._counts.outcomes[settlement.outcome] = self._counts.outcomes.get(settlement.outcome, 0) + 1
+        self._unwritten += believed
+        self._alike = []
+        self._alike_reason = ""
+
+    async def _write_often(self) -> None:
+        while True:
+            await self._clock.sleep(SETTLE_EVERY_SECONDS)
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            traffic = self._counts.traffic()
+            if not self._unwritten and traffic == self._written_traffic:
+                return
+            batch, self._unwritten = self._unwritten, []
+            since = Traffic(*(now - then for now, then in zip(traffic, self._written_traffic, strict=True)))
+            self._written_traffic = traffic
+            await self._in_ledger_thread(self._ledger.settle, batch, since)
+
+    async def _watch(self) -> None:
+        while True:
+            await self._clock.sleep(1.0)
+            silence = self._clock.now() - self._pace.last_answer_at
+            if self._pace.has_trouble and silence > self._config.give_up_after_seconds and self._tasks:
+                self.stop(
+                    StoppedError(
+                        f"the API accepted nothing for {silence:.0f} s; stopped for now. Run again to go on"
+                    )
+                )
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except TraceImportError as error:
+            self.stop(error)
+
+
+def _masked(text: str) -> str:
+    """An error message without what differs from record to record: quoted values, ids, numbers."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", text)
+    return re.sub(r"\S*\d\S*", "#", text)
