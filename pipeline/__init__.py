@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.config import Config as Config
     from pipeline.config import load_config as load_config
-    from pipeline.run import RunResult as RunResult
     from pipeline.dry_run import plan_import as plan_import
+    from pipeline.run import RunResult as RunResult
     from pipeline.run import run_import as run_import
 
 __version__ = "0.1.0"

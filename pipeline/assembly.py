@@ -65,7 +65,9 @@ class Conversations:
             if self._count % COMMIT_EVERY == 0:
                 connection.commit()
         except sqlite3.OperationalError as error:
-            raise StoppedError(f"{self._file}: cannot keep conversations on disk ({error}); make room, run again") from error
+            raise StoppedError(
+                f"{self._file}: cannot keep conversations on disk ({error}); make room, run again"
+            ) from error
 
     def merged(self) -> Iterator[Conversation]:
         """Conversation by conversation, in the order in which they first appeared."""
@@ -86,8 +88,9 @@ class Conversations:
         newest: dict[str | int, tuple[Trace, Part]] = {}
         superseded = []
         repairs: Counter[str] = Counter()
-        mapper_name = ""
+        mapper_names = []
         for number, (mapper_name, blob) in enumerate(rows):
+            mapper_names.append(mapper_name)
             trace, part, repaired = pickle.loads(blob)
             repairs.update(repaired)
             key = trace.id if trace.id is not None and trace.id_is_unique else number
@@ -101,7 +104,7 @@ class Conversations:
         traces = [trace for trace, _ in newest.values()]
         return Conversation(
             trace=merge_traces(traces),
-            mapper=self._mappers[mapper_name],
+            mapper=self._mappers[mapper_names[0]],
             parts=tuple(part for _, part in newest.values()),
             superseded=tuple(superseded),
             repairs=dict(repairs),
@@ -158,7 +161,17 @@ def merge_traces(traces: list[Trace]) -> Trace:
 def _summary(trace: Trace) -> dict[str, object]:
     """What the merged trace cannot say for each of its parts."""
     kept: dict[str, object] = {"trace_id": trace.id}
-    for key in ("name", "started_at", "ended_at", "user_id", "environment", "release", "version", "error", "cost"):
+    for key in (
+        "name",
+        "started_at",
+        "ended_at",
+        "user_id",
+        "environment",
+        "release",
+        "version",
+        "error",
+        "cost",
+    ):
         value = getattr(trace, key)
         if value is not None:
             kept[key] = value

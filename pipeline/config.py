@@ -14,7 +14,15 @@ from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.errors import UsageError
 
@@ -171,9 +179,7 @@ class Config(_Section):
                 '{id: "request_id", input: "prompt", output: "answer"}'
             )
         if self.mapping.trace and self.source.format != "custom":
-            raise ValueError(
-                f"mapping.trace is for source.format: custom, and the format is {self.source.format}"
-            )
+            raise ValueError(f"mapping.trace is for source.format: custom, and the format is {self.source.format}")
         return self
 
     def sha256(self) -> str:

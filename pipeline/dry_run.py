@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from collections import Counter
@@ -51,7 +50,10 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
     kinds: Counter[str] = Counter()
     bytes_to_send = 0
     samples: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="trace-import-") as scratch, opened_shadow(config.state_dir) as database:
+    with (
+        tempfile.TemporaryDirectory(prefix="trace-import-") as scratch,
+        opened_shadow(config.state_dir) as database,
+    ):
         job = open_job(
             config.model_copy(update={"output_dir": None}), database, files, clock, results_dir=Path(scratch)
         )

@@ -53,7 +53,12 @@ class RefusedError(TransientError):
     """The API took the request and said "later"; `retry_after` is its Retry-After header, unparsed."""
 
     def __init__(
-        self, message: str, *, kind: str = "throttled", status: int | None = None, retry_after: str | None = None
+        self,
+        message: str,
+        *,
+        kind: str = "throttled",
+        status: int | None = None,
+        retry_after: str | None = None,
     ) -> None:
         super().__init__(message, kind=kind, status=status)
         self.retry_after = retry_after

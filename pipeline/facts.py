@@ -34,7 +34,16 @@ def facts(trace: Trace) -> bytes:
     Sums (tokens, cost) are left out: they grow as spans arrive.
     """
     found = set()
-    for key in ("conversation_id", "name", "started_at", "user_id", "environment", "release", "version", "system"):
+    for key in (
+        "conversation_id",
+        "name",
+        "started_at",
+        "user_id",
+        "environment",
+        "release",
+        "version",
+        "system",
+    ):
         value = getattr(trace, key)
         if value is not None:
             found.add(_fact(key, value))
@@ -63,10 +72,7 @@ def contains(new: bytes, old: bytes) -> bool:
 
 
 def _fact(name: str, value: Any) -> int:
-    if isinstance(value, str):
-        text = value.encode("utf-8", "surrogatepass")
-    else:
-        text = json_text.encode(value)
+    text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json_text.encode(value)
     return zlib.crc32(text, zlib.crc32(name.encode("utf-8", "surrogatepass")))
 
 

@@ -1,4 +1,4 @@
-"""The work of one run, opened: the ledger's tables for it, the files that are to be read, the folder for its results."""
+"""The work of one run, opened: its tables in the ledger, the files that are to be read, the folder for its results."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
     to_read = [file for file in files if file not in set(unchanged)]
     sources = tuple(recognise(config, to_read))
-    run, killed = _begin_or_continue(config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir)
+    run, killed = _begin_or_continue(
+        config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
+    )
     finished_before = {source.path for source in runs.sources(run) if source.state == "done"}
     for file in unchanged:
         if str(file) not in finished_before:  # those count in this run, as an earlier process of it read them

@@ -104,9 +104,7 @@ def _decode_leniently(raw: bytes) -> Decoded:
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise NotJsonError(
-            f"byte 0x{raw[error.start]:02x}", kind="not_utf8", column=error.start + 1
-        ) from None
+        raise NotJsonError(f"byte 0x{raw[error.start]:02x}", kind="not_utf8", column=error.start + 1) from None
     if _is_text_too_deep(text):
         raise _too_deep()
     repairs: dict[str, int] = {}
@@ -201,7 +199,7 @@ class _Cleaner:
         cleaned = self.clean(value)
         return cleaned if isinstance(cleaned, str) else encode(cleaned).decode()
 
-    def scalar(self, value: Any) -> Any:  # noqa: PLR0911  (a table: one line a type)
+    def scalar(self, value: Any) -> Any:
         match value:
             case None | bool() | int():
                 return value

@@ -18,10 +18,13 @@ import pyarrow.parquet as pq
 
 ROWS_AT_ONCE = 5_000
 _INTEGERS = ("records", "traces", "turns", "spans", "http_status", "attempts")
+# fmt: off
 COLUMNS = (
-    "run_id custom_id outcome session_id trace_id conversation_id format source position records traces turns spans "
-    "http_status attempts error_kind error payload_sha256 first_sent_at settled_at latency_ms"
-).split()
+    "run_id", "custom_id", "outcome", "session_id", "trace_id", "conversation_id", "format", "source", "position",
+    "records", "traces", "turns", "spans", "http_status", "attempts", "error_kind", "error", "payload_sha256",
+    "first_sent_at", "settled_at", "latency_ms",
+)
+# fmt: on
 SCHEMA = pa.schema(
     [
         pa.field(name, pa.int64() if name in _INTEGERS else pa.float64() if name == "latency_ms" else pa.string())
@@ -33,13 +36,18 @@ SCHEMA = pa.schema(
 def write_manifest(folder: Path, rows: Iterable[tuple[Any, ...]]) -> None:
     """manifest.parquet and manifest.jsonl; `rows` have the order of COLUMNS and are never held all at once."""
     iterator = iter(rows)
-    with whole_file(folder / "manifest.parquet") as columns, whole_file(folder / "manifest.jsonl") as lines:
-        with pq.ParquetWriter(columns, SCHEMA, compression="zstd") as writer:
-            while batch := list(islice(iterator, ROWS_AT_ONCE)):
-                arrays = [pa.array(values, field.type) for values, field in zip(zip(*batch, strict=True), SCHEMA, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
-                for row in batch:
-                    lines.write(orjson.dumps(dict(zip(COLUMNS, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE))
+    with (
+        whole_file(folder / "manifest.parquet") as columns,
+        whole_file(folder / "manifest.jsonl") as lines,
+        pq.ParquetWriter(columns, SCHEMA, compression="zstd") as writer,
+    ):
+        while batch := list(islice(iterator, ROWS_AT_ONCE)):
+            arrays = [
+                pa.array(values, field.type) for values, field in zip(zip(*batch, strict=True), SCHEMA, strict=True)
+            ]
+            writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+            for row in batch:
+                lines.write(orjson.dumps(dict(zip(COLUMNS, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE))
 
 
 def write_rejects(folder: Path, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -70,7 +78,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

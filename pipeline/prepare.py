@@ -84,7 +84,15 @@ def prepare(
                     if groups_conversations and trace.conversation_id is not None:
                         conversations.add(trace, mapper, _part(record), record.repairs)
                     else:
-                        _add_session(collected, to_session, trace, mapper, (_part(record),), record.data, record.repairs)
+                        _add_session(
+                            collected,
+                            to_session,
+                            trace,
+                            mapper,
+                            (_part(record),),
+                            record.data,
+                            record.repairs,
+                        )
                         sessions += 1
                 if collected.is_full:
                     collected.progress[source.name] = Progress(read, repaired)

@@ -22,7 +22,7 @@ from pipeline.ledger.database import Database, opened_ledger
 from pipeline.ledger.runs import RunRow
 from pipeline.ledger.sessions import Send
 from pipeline.plan import find_files
-from pipeline.preflight import resolve_version
+from pipeline.preflight import Preflight
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Snapshot, Stop
 from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
@@ -113,9 +113,10 @@ class _Import:
             kind=upload.transport,
         )
         assert self._config.api_key is not None  # require_target has seen to it
-        client = Client(transport, self._config.api_key)
+        client = Client(transport, self._config.api_key, self._snapshot.counts)
         try:
-            version_id = await resolve_version(client, self._config, self._clock, self._chance, self._is_stopping)
+            preflight = Preflight(client, self._config, self._clock, self._chance, self._is_stopping)
+            version_id = await preflight.resolve_version()
             pace = Pace(
                 self._clock,
                 self._chance,
@@ -127,6 +128,7 @@ class _Import:
                 client,
                 pace,
                 self._job.sessions,
+                self._snapshot.counts,
                 in_ledger_thread=self._in_ledger_thread,
                 ledger_id=self._ledger_id,
                 version_id=version_id,
@@ -135,7 +137,6 @@ class _Import:
                 chance=self._chance,
             )
             self._snapshot.pace = pace
-            self._snapshot.counts = self._uploader.counts
             await self._uploader.upload(self._sends())
         except (FatalError, StoppedError, UsageError) as error:
             return error
@@ -144,7 +145,7 @@ class _Import:
         return self._uploader.failure
 
     async def _sends(self) -> AsyncIterator[Sequence[Send]]:
-        """Records are read and mapped in one thread, admitted to the ledger in another; what is to be sent comes out."""
+        """Records are read and mapped in one thread, admitted in another; what is to be sent comes out."""
         batches = prepare(
             self._config, self._job.sources, scratch_dir=self._job.run.folder, is_stopping=self._is_stopping
         )

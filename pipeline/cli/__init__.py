@@ -28,7 +28,11 @@ Exit codes:
 _VERBS = {
     "run": ("pipeline.cli.run", "run", "Import: read, map, send, and account for every record."),
     "plan": ("pipeline.cli.plan", "plan", "Show what a run would do; nothing is sent."),
-    "emulator": ("pipeline.emulator.__main__", "emulator", "Galtea's API on this machine, to try things out."),
+    "emulator": (
+        "pipeline.emulator.__main__",
+        "emulator",
+        "Galtea's API on this machine, to try things out.",
+    ),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +41,11 @@ def import_options(command: F) -> F:
             click.option("--version-id", help="Galtea version that the sessions belong to."),
             click.option("--product-id", help="Galtea product; its newest version is taken, once per run."),
             click.option("--base-url", help="Where the API is. [default: GALTEA_API_URL or https://api.galtea.ai]"),
-            click.option("--state-dir", type=path, help="Where the ledger and the runs are kept. [default: .trace-import]"),
+            click.option(
+                "--state-dir",
+                type=path,
+                help="Where the ledger and the runs are kept. [default: .trace-import]",
+            ),
             click.option("--output-dir", type=path, help="Where this run's manifest goes. [default: in the state dir]"),
             click.option("--max-per-second", type=float, help="Never send faster than this."),
             click.option("--max-at-once", type=int, help="Requests in flight at most. [default: 64]"),
@@ -60,7 +63,4 @@ def config_from(config_file: Path | None, options: dict[str, Any], **extra: Any)
     """The config file with the options laid over it."""
     overrides = {key: options.get(name) for name, key in _OVERRIDES.items()}
     overrides["source.paths"] = list(options["source"]) or None
-    for name in ("state_dir", "output_dir"):
-        if overrides[name] is not None:
-            overrides[name] = Path(os.path.abspath(overrides[name]))
     return load_config(config_file, overrides={**overrides, **extra})

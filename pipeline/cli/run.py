@@ -31,7 +31,9 @@ EMULATOR_VERSION = "ver_123"
     "75 run again to go on, 130/143 interrupted."
 )
 @import_options
-@click.option("--emulator", "use_emulator", is_flag=True, help="Send to an emulator of the API that runs just for this.")
+@click.option(
+    "--emulator", "use_emulator", is_flag=True, help="Send to an emulator of the API that runs just for this."
+)
 @click.option("--data", type=click.Path(path_type=Path), help="With --emulator: keep its sessions in this file.")
 def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json: bool, **options: Any) -> None:
     """Import what CONFIG and the options name, and account for every record.

@@ -22,32 +22,20 @@ from pipeline.emulator.server import serve
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, show_default=True, help="Port to listen on; 0 takes a free one.")
-@click.option(
-    "--data", type=click.Path(dir_okay=False, path_type=Path), help="Keep the state in this SQLite file."
-)
+@click.option("--data", type=click.Path(dir_okay=False, path_type=Path), help="Keep the state in this SQLite file.")
 @click.option(
     "--api-key",
     envvar=KEY_VARIABLE,
     help=f"The only valid key (others can read it in the process list; {KEY_VARIABLE} is safer). "
     "Default: every key that starts with gsk_ or gsk-.",
 )
-@click.option(
-    "--max-per-second", type=click.FloatRange(0, min_open=True), help="Answer 429 beyond this rate."
-)
-@click.option(
-    "--burst", type=click.FloatRange(1), help="Requests that may come at once. Default: one second's."
-)
+@click.option("--max-per-second", type=click.FloatRange(0, min_open=True), help="Answer 429 beyond this rate.")
+@click.option("--burst", type=click.FloatRange(1), help="Requests that may come at once. Default: one second's.")
 @click.option("--latency-ms", default=0.0, show_default=True, help="Wait so long before every answer.")
-@click.option(
-    "--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A fault script (YAML)."
-)
+@click.option("--faults", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A fault script (YAML).")
 @click.option("--seed", default=0, show_default=True, help="Seed of the faults' chance.")
-@click.option(
-    "--version-id", "version_ids", multiple=True, help="A version that exists from the start. Repeatable."
-)
-@click.option(
-    "--product-id", "product_ids", multiple=True, help="A product that exists from the start. Repeatable."
-)
+@click.option("--version-id", "version_ids", multiple=True, help="A version that exists from the start. Repeatable.")
+@click.option("--product-id", "product_ids", multiple=True, help="A product that exists from the start. Repeatable.")
 @click.option("--product-without-version", is_flag=True, help="The products asked for have no version yet.")
 @click.option(
     "--option", "settings", multiple=True, metavar="NAME=VALUE", help="A behaviour of options.py. Repeatable."
@@ -82,9 +70,7 @@ def emulator(
     except ValueError as error:
         raise click.UsageError(f"--option {error}") from error
     except sqlite3.Error as error:
-        raise click.ClickException(
-            f"{more['data']}: {error} (does another emulator use this file?)"
-        ) from error
+        raise click.ClickException(f"{more['data']}: {error} (does another emulator use this file?)") from error
     if exit_with_parent:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:

@@ -165,9 +165,7 @@ class Emulator:
         except RefusalError as refusal:
             return refusal.answer()
 
-    async def _answer_with_fault(
-        self, request: Request, rule: Rule, number: int, arrived: float
-    ) -> Answer | None:
+    async def _answer_with_fault(self, request: Request, rule: Rule, number: int, arrived: float) -> Answer | None:
         """None: nothing is done, and nothing answered."""
         do = rule.do
         if do.commit_after_ms:
@@ -178,9 +176,7 @@ class Emulator:
         answer = self.answer(request) if do.commits else None
         return fault_answer(do, answer) if answer is not None or do.is_answered else None
 
-    def _log(
-        self, number: int, arrived: float, request: Request, answer: Answer | None, rule: Rule | None
-    ) -> None:
+    def _log(self, number: int, arrived: float, request: Request, answer: Answer | None, rule: Rule | None) -> None:
         """The last word on a request; without an answer it has no status."""
         is_answered = answer is not None and (rule is None or rule.do.is_answered)
         self.store.log(

@@ -17,16 +17,12 @@ def check_key(request: Request, api_key: str | None, options: Options) -> None:
     """With a configured key only that one is valid; without, every key of Galtea's two shapes."""
     scheme, _, key = request.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not key:
-        raise RefusalError(
-            401, "Authorization header with a Bearer API key is required.", error="Unauthorized"
-        )
+        raise RefusalError(401, "Authorization header with a Bearer API key is required.", error="Unauthorized")
     if options.read_only_key and hmac.compare_digest(key.encode(), options.read_only_key.encode()):
         if request.method != "GET":
             raise RefusalError(403, "You do not have permission to perform this action.")
         return
-    is_valid = (
-        hmac.compare_digest(key.encode(), api_key.encode()) if api_key else key.startswith(("gsk_", "gsk-"))
-    )
+    is_valid = hmac.compare_digest(key.encode(), api_key.encode()) if api_key else key.startswith(("gsk_", "gsk-"))
     if not is_valid:
         raise RefusalError(401, "Invalid API key.", error="Unauthorized")
 

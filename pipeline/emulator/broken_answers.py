@@ -33,12 +33,8 @@ def fault_answer(do: Do, answer: Answer | None) -> Answer:
         return answer
     content = do.body if do.body is not None else {"message": _message(do.status)}
     body = content.encode() if isinstance(content, str) else orjson.dumps(content)
-    content_type = (
-        JSON if not isinstance(content, str) else HTML if content.lstrip().startswith("<") else "text/plain"
-    )
-    headers = [
-        (name.lower().encode(), str(value).encode("latin-1")) for name, value in (do.headers or {}).items()
-    ]
+    content_type = JSON if not isinstance(content, str) else HTML if content.lstrip().startswith("<") else "text/plain"
+    headers = [(name.lower().encode(), str(value).encode("latin-1")) for name, value in (do.headers or {}).items()]
     given = dict(headers).get(b"content-type")
     return Answer(
         do.status,
@@ -55,14 +51,10 @@ async def send_answer(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def send_broken(
-    answer: Answer, do: Do, *, scope: Scope, receive: Receive, send: Send, pause: Pause
-) -> None:
+async def send_broken(answer: Answer, do: Do, *, scope: Scope, receive: Receive, send: Send, pause: Pause) -> None:
     if do.truncate:
         await send(_start(answer))
-        await send(
-            {"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True}
-        )
+        await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
         _transport(scope).close()
         await disconnected(receive)
     elif do.drip:

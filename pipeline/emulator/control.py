@@ -41,9 +41,7 @@ async def answer(emulator: Emulator, request: Request) -> Answer:
     await emulator.store.settled()
     route = _ROUTES.get((request.method, request.path.removeprefix(PREFIX)))
     try:
-        return (
-            route(emulator, request) if route else html_answer(404, f"Cannot {request.method} {request.path}")
-        )
+        return route(emulator, request) if route else html_answer(404, f"Cannot {request.method} {request.path}")
     except RefusalError as refusal:
         return refusal.answer()
 

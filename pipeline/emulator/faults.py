@@ -234,9 +234,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _name(do: Mapping[str, Any]) -> str:
-    shown = (
-        f"status {value}" if name == "status" else name for name, value in do.items() if value is not False
-    )
+    shown = (f"status {value}" if name == "status" else name for name, value in do.items() if value is not False)
     return ", ".join(name for name in shown if name not in ("headers", "body"))
 
 

@@ -79,9 +79,7 @@ class Options:
     """[1] How `--max-per-second` is counted."""
     rate_limit_window_seconds: float = 60.0
     """[1] Length of a fixed window; windows are aligned to the clock."""
-    rate_limit_headers: Literal["retry-after-seconds", "http-date", "none", "x-ratelimit"] = (
-        "retry-after-seconds"
-    )
+    rate_limit_headers: Literal["retry-after-seconds", "http-date", "none", "x-ratelimit"] = "retry-after-seconds"
     """[1] What a 429 tells; `x-ratelimit`: limit, remaining, reset on every answer, no Retry-After."""
     queue_per_second: float = 0.0
     """[1] Instead of 429s: answers beyond so many a second wait in a queue, so latency rises; 0 means off."""
@@ -102,9 +100,7 @@ def with_settings(options: Options, settings: Iterable[str]) -> Options:
         if not equals:
             raise ValueError(f"{setting!r}: write it as name=value")
         if name not in hints:
-            raise ValueError(
-                f"{name!r} is no option; there are: {', '.join(f.name for f in fields(Options))}"
-            )
+            raise ValueError(f"{name!r} is no option; there are: {', '.join(f.name for f in fields(Options))}")
         values[name] = _value(name, hints[name], text)
     return replace(options, **values)
 

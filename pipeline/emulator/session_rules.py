@@ -34,9 +34,7 @@ def check_create(body: dict[str, Any], options: Options) -> None:
     if is_test_driven and is_production:
         raise RefusalError(400, "testCaseId cannot be set when isProduction is true.")
     if is_test_driven and body.get("context") is not None:
-        raise RefusalError(
-            400, "context cannot be set when testCaseId is set: it is derived from the test case."
-        )
+        raise RefusalError(400, "context cannot be set when testCaseId is set: it is derived from the test case.")
     body["isProduction"] = not is_test_driven if is_production is None else is_production
     if body.get("runId") is not None:
         if body["isProduction"]:
@@ -89,6 +87,4 @@ def _check_custom_id(body: dict[str, Any], options: Options) -> None:
         if options.empty_custom_id == "omit":
             body["customId"] = None
     if options.max_custom_id_length and len(custom_id) > options.max_custom_id_length:
-        raise RefusalError(
-            400, f"customId must not be longer than {options.max_custom_id_length} characters."
-        )
+        raise RefusalError(400, f"customId must not be longer than {options.max_custom_id_length} characters.")

@@ -68,10 +68,7 @@ def list_sessions(store: Store, options: Options, request: Request) -> Answer:
     chosen = select_sessions(store, options, request)
     return json_answer(
         200,
-        [
-            shown(row)
-            for row in store.rows(f"SELECT {COLUMNS} FROM session WHERE {chosen.page}", chosen.values)
-        ],
+        [shown(row) for row in store.rows(f"SELECT {COLUMNS} FROM session WHERE {chosen.page}", chosen.values)],
     )
 
 
@@ -189,8 +186,7 @@ def _custom_key(custom_id: str | None, options: Options) -> str | None:
 def _same_custom_id(custom_id: str | None, version_id: str) -> RefusalError:
     return RefusalError(
         400,
-        f"A Session with the same customId: '{custom_id}' already exists "
-        f"for version with ID: '{version_id}'.",
+        f"A Session with the same customId: '{custom_id}' already exists for version with ID: '{version_id}'.",
     )
 
 

@@ -46,15 +46,13 @@ LOG_INSERT = "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 class Store:
     def __init__(self, path: Path | None) -> None:
         self._database = sqlite3.connect(
-            path or TEMPORARY, isolation_level=None, check_same_thread=False, cached_statements=256
+            path or TEMPORARY, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=1
         )
         self._database.execute("PRAGMA page_size = 8192")
         self._database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self._database.execute(f"PRAGMA journal_mode = {'WAL' if path else 'MEMORY'}")
         self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute(
-            "PRAGMA locking_mode = EXCLUSIVE"
-        )  # a second emulator on the file fails at once
+        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second emulator on the file fails at once
         self._database.executescript(SCHEMA)
         self._is_dirty = False
         self._log: list[Row] = []

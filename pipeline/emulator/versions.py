@@ -81,9 +81,7 @@ def list_versions(store: Store, options: Options, request: Request) -> Answer:
 def version_of_session(store: Store, options: Options, body: dict[str, Any]) -> tuple[str, str]:
     """Version and product of a new session: `versionId`, else the product's latest version, or its first."""
     if version_id := body.get("versionId"):
-        row = store.row(
-            "SELECT id, product_id FROM version WHERE id = ? AND deleted_at IS NULL", (version_id,)
-        )
+        row = store.row("SELECT id, product_id FROM version WHERE id = ? AND deleted_at IS NULL", (version_id,))
         if row is None:
             raise RefusalError(options.unknown_version_status, f"Version {version_id} not found")
         return row[0], row[1]
@@ -125,9 +123,7 @@ def add_version(store: Store, product_id: str, version_id: str = "", *, name: st
     return version_id
 
 
-def add_seeds(
-    store: Store, version_ids: Iterable[str], product_ids: Iterable[str], *, bare_products: bool
-) -> None:
+def add_seeds(store: Store, version_ids: Iterable[str], product_ids: Iterable[str], *, bare_products: bool) -> None:
     """What exists from the start: `prod_123` with `ver_123`, and what was asked for. What is there is kept.
 
     `bare_products`: the products asked for get no version.

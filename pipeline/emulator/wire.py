@@ -63,11 +63,7 @@ class RefusalError(Exception):
         self.error = error
 
     def answer(self) -> Answer:
-        body = (
-            {"message": self.message}
-            if self.error is None
-            else {"error": self.error, "message": self.message}
-        )
+        body = {"message": self.message} if self.error is None else {"error": self.error, "message": self.message}
         return Answer(self.status, orjson.dumps(body))
 
 

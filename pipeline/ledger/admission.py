@@ -41,7 +41,7 @@ class Policy(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """`action`: create (POST), update (PATCH), replace (PATCH or POST once the earlier one is settled), none, ignore."""
+    """`action`: create (POST), update (PATCH), replace (either, once the earlier one is settled), none, ignore."""
 
     action: Literal["create", "update", "replace", "none", "ignore"]
     outcome: Outcome = Outcome.PENDING

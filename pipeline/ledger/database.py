@@ -47,7 +47,8 @@ CREATE TABLE run (
     started_at TEXT NOT NULL, finished_at TEXT, exit_code INTEGER,   -- both null while it works, or was killed
     folder TEXT NOT NULL, processes INTEGER NOT NULL DEFAULT 1,
     requests INTEGER NOT NULL DEFAULT 0, retries INTEGER NOT NULL DEFAULT 0,
-    throttled INTEGER NOT NULL DEFAULT 0, bytes_sent INTEGER NOT NULL DEFAULT 0, peak_rss_bytes INTEGER NOT NULL DEFAULT 0
+    throttled INTEGER NOT NULL DEFAULT 0, bytes_sent INTEGER NOT NULL DEFAULT 0,
+    peak_rss_bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE source (
     run INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT,

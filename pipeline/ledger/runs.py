@@ -72,9 +72,7 @@ class RunLedger:
                 highest = connection.execute("SELECT coalesce(max(id), 0) FROM past.target").fetchone()[0]
                 connection.execute("INSERT INTO main.target VALUES (?, ?, ?)", (highest + 1, base_url, anchor))
                 return int(highest) + 1
-            cursor = connection.execute(
-                "INSERT INTO main.target (base_url, anchor) VALUES (?, ?)", (base_url, anchor)
-            )
+            cursor = connection.execute("INSERT INTO main.target (base_url, anchor) VALUES (?, ?)", (base_url, anchor))
             return int(cursor.lastrowid or 0)
 
     def path_ids(self, paths: Sequence[str]) -> dict[str, int]:
@@ -119,7 +117,7 @@ class RunLedger:
 
     def is_killed(self, run: RunRow) -> bool:
         """Has this run no end?"""
-        return self._one("SELECT finished_at IS NULL FROM run WHERE number = ?", (run.number,))[0] == 1
+        return bool(self._one("SELECT finished_at IS NULL FROM run WHERE number = ?", (run.number,))[0])
 
     def begin(
         self,
@@ -155,7 +153,8 @@ class RunLedger:
         """The run has ended, and its manifest stands."""
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE run SET finished_at = ?, exit_code = ?, peak_rss_bytes = max(peak_rss_bytes, ?) WHERE number = ?",
+                "UPDATE run SET finished_at = ?, exit_code = ?, peak_rss_bytes = max(peak_rss_bytes, ?) "
+                "WHERE number = ?",
                 (finished_at, exit_code, peak_rss_bytes, run.number),
             )
 
@@ -169,7 +168,8 @@ class RunLedger:
     def prune(self, keep: int) -> list[Path]:
         """Forget the rows of all but the last `keep` runs (their sessions stay known); returns their folders."""
         old = self._connection.execute(
-            "SELECT number, folder FROM run WHERE finished_at IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET ?", (keep,)
+            "SELECT number, folder FROM run WHERE finished_at IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET ?",
+            (keep,),
         ).fetchall()
         with self._database.transaction() as connection:
             for number, _ in old:
@@ -219,16 +219,15 @@ class RunLedger:
                 "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
                 (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
             )
-            connection.execute(
-                "UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path)
-            )
+            connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
         return True
 
     def count_open(self, run: RunRow, *, keeps_first: bool) -> int:
         """Sessions of this run that are not settled for good."""
         conflict = "" if keeps_first else ", 'conflict'"
         row = self._connection.execute(
-            f"SELECT count(*) FROM entry WHERE run = ? AND outcome IN ('pending', 'failed', 'unknown', 'held'{conflict})",
+            "SELECT count(*) FROM entry WHERE run = ? "
+            f"AND outcome IN ('pending', 'failed', 'unknown', 'held'{conflict})",
             (run.number,),
         ).fetchone()
         return int(row[0])
@@ -240,13 +239,16 @@ class RunLedger:
         one = self._one
         number = (run.number,)
         read, repaired = one(
-            "SELECT coalesce(sum(records_read), 0), coalesce(sum(records_repaired), 0) FROM source WHERE run = ?", number
+            "SELECT coalesce(sum(records_read), 0), coalesce(sum(records_repaired), 0) FROM source WHERE run = ?",
+            number,
         )
         rejected, new_rejects = one(
-            "SELECT coalesce(sum(stage != 'upload'), 0), coalesce(sum(repeated = 0), 0) FROM reject WHERE run = ?", number
+            "SELECT coalesce(sum(stage != 'upload'), 0), coalesce(sum(repeated = 0), 0) FROM reject WHERE run = ?",
+            number,
         )
         sessions, records, traces = one(
-            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?", number
+            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?",
+            number,
         )
         traffic = one("SELECT requests, retries, throttled, bytes_sent FROM run WHERE number = ?", number)
         return Totals(
@@ -263,7 +265,8 @@ class RunLedger:
             sessions=sessions,
             outcomes=dict(
                 self._connection.execute(
-                    "SELECT outcome, count(*) FROM entry WHERE run = ? GROUP BY outcome ORDER BY outcome", number
+                    "SELECT outcome, count(*) FROM entry WHERE run = ? GROUP BY outcome ORDER BY outcome",
+                    number,
                 ).fetchall()
             ),
             new_rejects=new_rejects,

@@ -88,6 +88,9 @@ class Traffic(NamedTuple):
     bytes_sent: int = 0
 
 
+NO_TRAFFIC = Traffic()
+
+
 class SessionLedger:
     """The sessions of one run on one target."""
 
@@ -143,7 +146,8 @@ class SessionLedger:
         first = session.parts[0]
         key = (self._paths[first.source], first.ordinal)
         earlier = connection.execute(
-            "SELECT custom_id, outcome FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+            "SELECT custom_id, outcome FROM entry WHERE run = ? AND path = ? AND ordinal = ?",
+            (self._run, *key),
         ).fetchone()
         if earlier is not None and (
             earlier[1] in _FINAL or (earlier[1] == Outcome.REJECTED and not self._policy.retry_rejected)
@@ -295,11 +299,12 @@ class SessionLedger:
         """Write that these are about to leave, and where to: before their first byte does."""
         with self._database.transaction() as connection:
             connection.executemany(
-                "UPDATE session SET state = 'sent', version_id = ? WHERE id = ? AND state NOT IN ('created', 'existing')",
+                "UPDATE session SET state = 'sent', version_id = ? "
+                "WHERE id = ? AND state NOT IN ('created', 'existing')",
                 [(send.version_id or version_id, send.row) for send in sends],
             )
 
-    def settle(self, settlements: Sequence[Settlement], traffic: Traffic = Traffic()) -> None:
+    def settle(self, settlements: Sequence[Settlement], traffic: Traffic = NO_TRAFFIC) -> None:
         """Write how these ended: the session's row and the run's row change together, or not at all."""
         with self._database.transaction() as connection:
             for settlement in settlements:
@@ -334,7 +339,11 @@ class SessionLedger:
                 *done.send.key,
             ),
         )
-        changes: dict[str, Any] = {"http_status": done.http_status, "error_kind": done.error_kind, "error": done.error}
+        changes: dict[str, Any] = {
+            "http_status": done.http_status,
+            "error_kind": done.error_kind,
+            "error": done.error,
+        }
         state = _STATE_OF.get(done.outcome)
         if done.outcome is Outcome.CHANGED and done.session_id is not None:
             state = "created"  # ours, by its mark

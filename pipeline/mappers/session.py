@@ -5,7 +5,7 @@ test case id here, so none can be sent. The `metadata` of a session holds
 
 | key | from |
 |---|---|
-| every key of the trace's own metadata | as the export has it; one that collides with a key below is kept as `metadata.<key>` |
+| every key of the trace's own metadata | the export; one that collides with a key below becomes `metadata.<key>` |
 | trace_id, conversation_id, name, started_at, ended_at, user_id, tags, environment, release, version | the trace |
 | models, tokens, cost (USD), error, origin | the trace |
 | custom_id | the full id, where it was too long or had characters that an id should not have |
@@ -32,9 +32,12 @@ from pipeline.payload import payload_sha256
 MAX_CUSTOM_ID = 200
 """Characters. The API's own limit is unknown (api-contract 11.3)."""
 _ROOM_FOR_NUMBER = 12
+# fmt: off
 _OWN_KEYS = (
-    "conversation_id name started_at ended_at user_id tags environment release version models tokens cost error origin"
-).split()
+    "conversation_id", "name", "started_at", "ended_at", "user_id", "tags", "environment", "release", "version",
+    "models", "tokens", "cost", "error", "origin",
+)
+# fmt: on
 _RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS])
 
 SessionMapper = Callable[..., SessionImport]
@@ -47,9 +50,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
     Raises UsageError for an expression that does not compile.
     """
     context_of = compile_expression(config.context, "mapping.context") if config.context else None
-    extra = {
-        key: compile_expression(text, f"mapping.metadata.{key}") for key, text in config.metadata.items()
-    }
+    extra = {key: compile_expression(text, f"mapping.metadata.{key}") for key, text in config.metadata.items()}
     if "trace_import" in extra:
         raise UsageError("mapping.metadata.trace_import: this key is taken by the mark that the import adds itself")
 
@@ -122,7 +123,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
         metadata["trace_id"] = trace.id
     for key in _OWN_KEYS:
         value = getattr(trace, key)
-        if value is not None and value != () and value != {}:
+        if value not in (None, (), {}):
             metadata[key] = value
     return metadata
 

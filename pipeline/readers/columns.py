@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.json_text import NO_REPAIRS, clean
+from pipeline.json_text import clean
 
 
 class DirtyError(Exception):
@@ -37,7 +38,7 @@ def values_of(array: Any, repairs: dict[str, int] | None) -> list[Any]:
         offsets = array.offsets.to_pylist()
         start = offsets[0]
         items = values_of(array.values.slice(start, offsets[-1] - start), repairs)
-        lists = [items[begin - start : end - start] for begin, end in zip(offsets, offsets[1:], strict=False)]
+        lists = [items[begin - start : end - start] for begin, end in pairwise(offsets)]
         return _with_nulls(array, lists)
     if types.is_map(kind):
         return _maps(array, repairs)
@@ -54,7 +55,7 @@ def values_of(array: Any, repairs: dict[str, int] | None) -> list[Any]:
 
 def _is_plain(kind: Any) -> bool:
     types = pa.types
-    return (
+    return bool(
         types.is_string(kind)
         or types.is_large_string(kind)
         or types.is_string_view(kind)
@@ -124,7 +125,7 @@ def _maps(array: Any, repairs: dict[str, int] | None) -> list[Any]:
         keys = [next(iter(entry)) for entry in cleaned]
     items = values_of(array.items.slice(start, size), repairs)
     pairs = list(zip(keys, items, strict=True))
-    maps = [dict(pairs[begin - start : end - start]) for begin, end in zip(offsets, offsets[1:], strict=False)]
+    maps = [dict(pairs[begin - start : end - start]) for begin, end in pairwise(offsets)]
     return _with_nulls(array, maps)
 
 
@@ -150,6 +151,3 @@ def _iso(tick: int, units_per_second: int) -> str | int:
     except OverflowError:  # beyond the years 1 to 9999: the number is all there is
         return tick
     return moment.isoformat(timespec="microseconds") + "Z"
-
-
-__all__ = ["NO_REPAIRS", "DirtyError", "count", "values_of"]

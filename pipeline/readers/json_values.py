@@ -18,8 +18,8 @@ from pipeline.readers.opening import BrokenStreamError
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_BETWEEN_DOCUMENTS = re.compile(rb"[\s,\x1e]*+")
-"""Also a comma, and the record separator of JSON text sequences (RFC 7464)."""
+_BETWEEN_DOCUMENTS = re.compile(rb"[\s,\x1e\xef\xbb\xbf]*+")
+"""Also a comma, the record separator of JSON text sequences (RFC 7464), and a byte order mark."""
 _LEVELS = 8
 
 
@@ -46,42 +46,149 @@ def read_json_values(blocks: Iterable[bytes], *, name: str, max_record_bytes: in
         yield from cutter.end(None)
 
 
+def _end(pattern: re.Pattern[bytes], block: bytes, at: int) -> int:
+    found = pattern.match(block, at)
+    return found.end() if found else at
+
+
 class _Cutter:
     """Where the stream stands. What has begun and not ended is kept in pieces, while it is not too long."""
 
     def __init__(self, name: str, max_bytes: int) -> None:
         self._name = name
         self._max_bytes = max_bytes
-        self._too_long = {what: too_long_problem(what, max_bytes) for what in ("item", "document")}
         self._ordinal = 0
         self._document = 0
-        self._item = 0  # 0 outside of an array
-        self._depth = 0  # open brackets, the array's own among them
-        self._is_stray = False  # between documents stands something else: it is cut at its newline
+        self._item = 0
+        self._depth = 0  # open brackets, an array of records among them; 0: between documents
+        self._is_array = False
+        self._is_stray = False  # something that is no document has begun: it ends with its line
         self._is_in_string = False
-        self._is_escaped = False  # the string was left behind a backslash
+        self._is_escaped = False  # the last byte was a backslash in that string
         self._pieces: list[bytes] = []
         self._size = 0
 
     def cut(self, block: bytes) -> Iterator[Record]:
-        start = at = 0  # of what has begun; what is looked at
-        if self._ordinal == self._document == 0 and not self._pieces:
-            start = at = 3 if block.startswith(b"\xef\xbb\xbf") else 0
-        end = len(block)
-        while at < end:
+        """The records that end in this block."""
+        start = at = 0  # where the record begins; how far the block was looked at
+        size = len(block)
+        while at < size:
             if self._is_in_string:
-                at = self._leave_string(block, at)
+                at = self._pass_string(block, at)
             elif self._is_stray:
                 newline = block.find(b"\n", at)
-                if newline < 0:
-                    break
-                yield self._finish(block[start:newline])
-                self._is_stray = False
-                start = at = newline
+                at = newline if newline >= 0 else size
+                if newline >= 0:
+                    yield self._finish(block[start:at])
+                    self._is_stray = False
             elif self._depth == 0:
-                start = at = self._enter_document(block, at)
-                ...
+                start = at = _end(_BETWEEN_DOCUMENTS, block, at)
+                if at < size:
+                    self._begin(block[at])
+                    at += 1
+                    start += self._is_array
+            elif self._is_array and self._depth == 1:
+                at = _end(_UP_TO_COMMA, block, at) + 1
+                mark = block[at - 1 : at]
+                if mark == b",":
+                    yield self._finish(block[start : at - 1])
+                    start = at
+                elif mark == b"]":
+                    self._keep(block[start : at - 1])
+                    if self._has_begun():
+                        yield self._finish(b"")
+                    self._depth = 0
+                    self._pieces.clear()
+                    self._size = 0
+                    start = at
+                elif mark != b"}":
+                    self._open(mark)
+            else:
+                at = _end(_INSIDE, block, at) + 1
+                mark = block[at - 1 : at]
+                if mark not in (b"]", b"}"):
+                    self._open(mark)
+                elif self._depth > 1:
+                    self._depth -= 1
+                else:
+                    yield self._finish(block[start:at])
+                    self._depth = 0
+                    start = at
+        self._keep(block[start:])
 
+    def _begin(self, mark: int) -> None:
+        self._document += 1
+        self._item = 0
+        self._is_array = mark == ord("[")
+        self._is_stray = mark not in b"[{"
+        self._depth = 0 if self._is_stray else 1
 
-    def _leave_string(self, block: bytes, at: int) -> int:
-        ...
+    def _open(self, mark: bytes) -> None:
+        if mark == b'"':
+            self._is_in_string = True
+        elif mark:  # at the end of a block there is none
+            self._depth += 1
+
+    def _pass_string(self, block: bytes, at: int) -> int:
+        at += self._is_escaped
+        self._is_escaped = False
+        found = _REST_OF_STRING.match(block, at)
+        if found:
+            self._is_in_string = False
+            return found.end()
+        rest = block[at:]
+        self._is_escaped = (len(rest) - len(rest.rstrip(b"\\"))) % 2 == 1
+        return len(block)
+
+    def _keep(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._max_bytes:
+            self._pieces.clear()
+        elif piece:
+            self._pieces.append(piece)
+
+    def _has_begun(self) -> bool:
+        return self._size > self._max_bytes or any(not piece.isspace() for piece in self._pieces)
+
+    def _finish(self, last: bytes) -> Record:
+        """The record that ends with this piece."""
+        self._keep(last)
+        raw = b"".join(self._pieces).strip()
+        is_too_long = self._size > self._max_bytes
+        self._pieces.clear()
+        self._size = 0
+        self._ordinal += 1
+        position = self._next_position()
+        if is_too_long:
+            problem = too_long_problem("item" if self._is_array else "document", self._max_bytes)
+            return Record(self._name, self._ordinal, position, None, b"", problem)
+        return json_record(raw, self._name, self._ordinal, position)
+
+    def _next_position(self) -> str:
+        document = "document" if self._document == 1 else f"document {self._document}"
+        if not self._is_array:
+            return document
+        self._item += 1
+        return f"item {self._item}" if self._document == 1 else f"{document}, item {self._item}"
+
+    def end(self, problem: Problem | None) -> Iterator[Record]:
+        """What is left when the stream has ended, or broken with a problem."""
+        if self._is_stray and problem is None:
+            yield self._finish(b"")
+            return
+        if self._depth == 0 and not self._is_stray:
+            if problem is None:
+                return
+            self._begin(ord("{"))  # the document that should have come
+        if self._is_last_item_whole():
+            yield self._finish(b"")
+        raw = b"".join(self._pieces)
+        what = "array" if self._is_array else "document"
+        problem = problem or Problem("truncated", f"the file ends inside the {what}, it was cut off")
+        yield Record(self._name, self._ordinal + 1, self._next_position(), None, raw, problem)
+
+    def _is_last_item_whole(self) -> bool:
+        if not self._is_array or self._depth != 1 or self._is_in_string:
+            return False
+        raw = b"".join(self._pieces).strip()
+        return raw.endswith((b"}", b"]")) and json_record(raw, "", 0, "").problem is None

@@ -48,6 +48,15 @@ def open_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Iterator
             yield _plain(file, head, block_bytes)
 
 
+def starts_with(path: Path, magic: bytes) -> bool:
+    """Whether a file begins with these bytes. Raises UsageError where it cannot be opened."""
+    with open_file(path) as file:
+        try:
+            return file.read(len(magic)) == magic
+        except OSError:  # the reader will meet it again, and tell
+            return False
+
+
 def open_file(path: Path) -> BinaryIO:
     """Open a source for reading; what stands in the way becomes a UsageError that names the way out."""
     try:
@@ -83,7 +92,7 @@ class _Codec(NamedTuple):
     name: str
     is_start: Callable[[bytes], bool]
     new: Callable[[], Any]
-    errors: tuple[type[Exception], ...]
+    errors: tuple[Any, ...]
     is_bounded: bool = True
     """Its decompress() takes a maximal length."""
 

@@ -53,7 +53,9 @@ def read_parquet(path: Path, *, name: str, batch_bytes: int = BATCH_BYTES) -> It
 
 
 def _corrupt(what: str, error: Exception) -> Problem:
-    return Problem("corrupt", f"{what} ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__})")
+    return Problem(
+        "corrupt", f"{what} ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__})"
+    )
 
 
 def _lost(name: str, row: int, end: int, problem: Problem) -> Iterator[Record]:

@@ -1,16 +1,27 @@
-"""Galtea's API as the import uses it: requests out, answers sorted into our errors (reliability.md, api-contract.md)."""
+"""Galtea's API as the import uses it: requests out, answers sorted into our errors.
+
+Sources: reliability.md for what an answer means, api-contract.md for the routes.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
 
 from pipeline import __version__
-from pipeline.errors import AmbiguousError, ExistsError, FatalError, RefusedError, RejectedError, TransientError
+from pipeline.errors import (
+    AmbiguousError,
+    ExistsError,
+    FatalError,
+    RefusedError,
+    RejectedError,
+    TransientError,
+)
+from pipeline.uploader.counts import Counts
 from pipeline.uploader.transport import Answer, Transport
 
 MAX_MESSAGE = 500
@@ -49,19 +60,25 @@ class StoredVersion(BaseModel):
     deletedAt: str | None = None  # noqa: N815
 
 
+class NoRouteError(RejectedError):
+    """This server does not know the route: what answered 404 is not the API but the web server (api-contract 1.2)."""
+
+
 class QueryTooLongError(TransientError):
     """A proxy refused a GET for its length: send a shorter one."""
 
 
 _SESSIONS: TypeAdapter[list[StoredSession]] = TypeAdapter(list[StoredSession])
+_VERSION: TypeAdapter[StoredVersion] = TypeAdapter(StoredVersion)
 _VERSIONS: TypeAdapter[list[StoredVersion]] = TypeAdapter(list[StoredVersion])
 
 
 class Client:
     """One attempt a call: no retries, no waiting. Every method raises what errors.py says."""
 
-    def __init__(self, transport: Transport, api_key: SecretStr) -> None:
+    def __init__(self, transport: Transport, api_key: SecretStr, counts: Counts) -> None:
         self._transport = transport
+        self._counts = counts
         self._secret = api_key.get_secret_value()
         self._headers = {
             "Authorization": f"Bearer {self._secret}",
@@ -79,7 +96,9 @@ class Client:
             session = StoredSession.model_validate_json(answer.body)
         except ValidationError as error:
             raise AmbiguousError(
-                f"the API answered {answer.status} without a readable session", kind="broken_answer", status=answer.status
+                f"the API answered {answer.status} without a readable session",
+                kind="broken_answer",
+                status=answer.status,
             ) from error
         echoed = (session.customId, session.versionId, session.isProduction, session.testCaseId)
         if echoed != (custom_id, version_id, False, None):
@@ -108,7 +127,8 @@ class Client:
     async def get_version(self, version_id: str) -> StoredVersion:
         """GET /versions/{id}."""
         answer = await self._send("GET", f"/versions/{quote(version_id, safe='')}", None)
-        return self._parse(TypeAdapter(StoredVersion), answer)
+        version: StoredVersion = self._parse(_VERSION, answer)
+        return version
 
     async def versions_of(self, product_id: str) -> list[StoredVersion]:
         """GET /versions of a product, all of them."""
@@ -127,6 +147,8 @@ class Client:
 
     async def _send(self, method: str, path: str, body: bytes | None) -> Answer:
         headers = self._headers if body is None else self._json_headers
+        self._counts.requests += 1
+        self._counts.bytes_sent += len(body) if body is not None else 0
         return await self._transport.send(method, path, headers, body)
 
     def _parse(self, shape: TypeAdapter[Any], answer: Answer) -> Any:
@@ -164,7 +186,9 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
         return AmbiguousError(said, kind=f"http_{status}", status=status)
     if status == 401:
         return FatalError(
-            f"the API does not accept the key ({text}); check GALTEA_API_KEY", kind="unauthorized", status=status
+            f"the API does not accept the key ({text}); check GALTEA_API_KEY",
+            kind="unauthorized",
+            status=status,
         )
     if status in (403, 414) and is_html:
         if creates:
@@ -176,6 +200,8 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
         return FatalError(f"{said}; check the version, the address and the key's rights", kind="refused", status=status)
     if 300 <= status < 400:
         return FatalError(f"{said}; a redirect is never followed with the key", kind="redirected", status=status)
+    if status in (404, 405) and is_html:
+        return NoRouteError(said, kind="no_route", status=status)
     return RejectedError(text or said, kind=f"http_{status}", status=status)
 
 
@@ -194,8 +220,6 @@ def message_of(answer: Answer, secret: str = "") -> str:
         text = text.replace(secret, "***")
     text = " ".join(text.split())
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
-
-
 
 
 def _is_html(answer: Answer) -> bool:

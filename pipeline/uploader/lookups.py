@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 from pipeline.clock import Clock
 from pipeline.errors import FatalError, RefusedError, RejectedError, TraceImportError, TransientError
-from pipeline.uploader.client import MAX_IDS_PER_QUERY, MAX_QUERY_BYTES, Client, QueryTooLongError, StoredSession, find_query
+from pipeline.uploader.client import (
+    MAX_IDS_PER_QUERY,
+    MAX_QUERY_BYTES,
+    Client,
+    QueryTooLongError,
+    StoredSession,
+    find_query,
+)
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.retry import backoff_seconds
@@ -81,7 +88,6 @@ class Lookups:
         try:
             async with self._pace:
                 started = self._clock.now()
-                self._counts.requests += 1
                 try:
                     found = await self._client.find_sessions([question.custom_id for question, _ in group], version_id)
                 except asyncio.CancelledError:

@@ -20,6 +20,8 @@ from pipeline.errors import UsageError
 
 CONNECT_SECONDS = 10.0
 """The most that DNS, TCP and TLS may take together."""
+IDLE_SECONDS = 50.0
+"""An idle connection is closed by us before it is closed on us: load balancers commonly wait for 60 s."""
 OVERALL_FACTOR = 2.0
 """A whole exchange may take so many times `timeout_seconds`: a dripping server holds no slot for ever."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -41,9 +43,7 @@ class Answer(NamedTuple):
 class Transport(Protocol):
     """One target, a pool of kept-alive connections to it."""
 
-    async def send(
-        self, method: str, path_and_query: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Answer:
+    async def send(self, method: str, path_and_query: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """Send once and return whatever the server answers, 3xx and 5xx included.
 
         Raises NotSentError (no connection came about: nothing reached the server) or AmbiguousError (no

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 
 from pipeline.errors import AmbiguousError, NotSentError, TransientError, UsageError
 from pipeline.uploader.transport import (
+    IDLE_SECONDS,
     MAX_ANSWER_BYTES,
     OVERALL_FACTOR,
     USER_AGENT,
@@ -35,13 +37,11 @@ def connections(*, ca_file: Path | None, proxy: str | None) -> NewConnection:
         raise UsageError(f"SSL_CERT_FILE or SSL_CERT_DIR leads to no usable certificate: {error}") from error
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=IDLE_SECONDS)
 
     def new_connection() -> httpx.AsyncBaseTransport:
         try:
-            return httpx.AsyncHTTPTransport(
-                verify=context, trust_env=False, limits=limits, retries=0, proxy=proxy
-            )
+            return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, retries=0, proxy=proxy)
         except (ImportError, ValueError, httpx.InvalidURL):  # socks without its package, an unknown scheme
             raise UsageError("the proxy that the environment names cannot be used") from None  # its password
 
@@ -66,9 +66,7 @@ class HttpxTransport:
         self._last_headers: Mapping[str, str] = {}
         self._all_headers = httpx.Headers(_OUR_HEADERS)
 
-    async def send(
-        self, method: str, path_and_query: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Answer:
+    async def send(self, method: str, path_and_query: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """See Transport."""
         if headers != self._last_headers:
             check_headers(headers)
@@ -87,16 +85,14 @@ class HttpxTransport:
                 await self._free.acquire()
         except TimeoutError as error:
             raise NotSentError("no connection became free", kind="no_free_connection") from error
-        connection = self._take()
         try:
-            async with asyncio.timeout(self._overall_seconds):
+            async with asyncio.timeout(self._overall_seconds), self._connection() as connection:
                 return await _exchange(connection, request)
         except TimeoutError as error:
             raise AmbiguousError("no complete answer in time", kind="timeout") from error
         except httpx.RequestError as error:
             raise _as_ours(error) from error
         finally:
-            self._idle.append(connection)
             self._free.release()
 
     async def close(self) -> None:
@@ -105,12 +101,16 @@ class HttpxTransport:
         for connection in self._all:
             await connection.aclose()
 
-    def _take(self) -> httpx.AsyncBaseTransport:
-        if self._idle:
-            return self._idle.pop()
-        connection = self._new_connection()
-        self._all.append(connection)
-        return connection
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
+        if not self._idle:
+            self._idle.append(self._new_connection())
+            self._all.append(self._idle[-1])
+        connection = self._idle.pop()
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
 
 
 async def _exchange(connection: httpx.AsyncBaseTransport, request: httpx.Request) -> Answer:

@@ -29,6 +29,7 @@ from pyreqwest.response import Response
 
 from pipeline.errors import AmbiguousError, NotSentError, TransientError, UsageError
 from pipeline.uploader.transport import (
+    IDLE_SECONDS,
     MAX_ANSWER_BYTES,
     OVERALL_FACTOR,
     USER_AGENT,
@@ -57,13 +58,9 @@ class PyreqwestTransport:
         self._last_headers: Mapping[str, str] = {}
         self._last_header_map = HeaderMap()
 
-    async def send(
-        self, method: str, path_and_query: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Answer:
+    async def send(self, method: str, path_and_query: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         """See Transport."""
-        request = self._client.request(method, self._base_url + path_and_query).headers(
-            self._header_map(headers)
-        )
+        request = self._client.request(method, self._base_url + path_and_query).headers(self._header_map(headers))
         if body is not None:
             request = request.body_bytes(body)
         try:
@@ -87,9 +84,7 @@ class PyreqwestTransport:
         return self._last_header_map
 
 
-def _build_client(
-    timeout_seconds: float, max_at_once: int, ca_file: Path | None, proxy: str | None
-) -> Client:
+def _build_client(timeout_seconds: float, max_at_once: int, ca_file: Path | None, proxy: str | None) -> Client:
     def configured() -> ClientBuilder:
         builder = (
             ClientBuilder()
@@ -99,6 +94,7 @@ def _build_client(
             .referer(False)
             .max_connections(max_at_once)
             .pool_max_idle_per_host(max_at_once)
+            .pool_idle_timeout(timedelta(seconds=IDLE_SECONDS))
             .pool_timeout(timedelta(seconds=connect_seconds(timeout_seconds)))
             .connect_timeout(timedelta(seconds=connect_seconds(timeout_seconds)))
             .read_timeout(timedelta(seconds=timeout_seconds))  # until the headers it runs from the very start
@@ -111,18 +107,14 @@ def _build_client(
             try:
                 builder = builder.proxy(ProxyBuilder.all(proxy))
             except ValueError:
-                raise UsageError(
-                    "the proxy that the environment names cannot be used"
-                ) from None  # its password
+                raise UsageError("the proxy that the environment names cannot be used") from None  # its password
         return builder
 
     try:
         return configured().build()
     except BuilderError as error:
         if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
-            raise UsageError(
-                "SSL_CERT_FILE or SSL_CERT_DIR leads to no usable certificate authority"
-            ) from error
+            raise UsageError("SSL_CERT_FILE or SSL_CERT_DIR leads to no usable certificate authority") from error
     import certifi  # noqa: PLC0415  (a machine without authorities of its own, as slim containers are)
 
     return configured().add_root_certificate_pem(Path(certifi.where()).read_bytes()).build()

@@ -76,6 +76,7 @@ class Uploader:
         client: Client,
         pace: Pace,
         ledger: SessionLedger,
+        counts: Counts,
         *,
         in_ledger_thread: Callable[..., Awaitable[Any]],
         ledger_id: str,
@@ -93,7 +94,7 @@ class Uploader:
         self._config = config
         self._clock = clock
         self._chance = chance
-        self._counts = Counts()
+        self._counts = counts
         self._lookups = Lookups(client, pace, clock, chance, self._counts)
         self._budget = RetryBudget(clock.now())
         self._places = asyncio.Semaphore(2 * config.max_at_once)
@@ -112,11 +113,6 @@ class Uploader:
         self.failure: TraceImportError | None = None
         """Why the run must stop, where it must."""
         self.is_stopping = False
-
-    @property
-    def counts(self) -> Counts:
-        """What has been done so far."""
-        return self._counts
 
     @property
     def held(self) -> int:
@@ -158,8 +154,10 @@ class Uploader:
 
     async def _take(self, send: Send) -> None:
         size = send.session.size
-        while self._held and not self.is_stopping and (
-            self._held >= MAX_WAITING or self._held_bytes + size > self._config.max_buffer_bytes
+        while (
+            self._held
+            and not self.is_stopping
+            and (self._held >= MAX_WAITING or self._held_bytes + size > self._config.max_buffer_bytes)
         ):
             await self._next_move()
         if self.is_stopping:
@@ -251,7 +249,7 @@ class Uploader:
 
         while True:
             try:
-                stored = await self._attempt(journey, post, len(body))
+                stored = await self._attempt(journey, post)
             except ExistsError as error:
                 return await self._adopt_existing(journey, error)
             except RejectedError as error:
@@ -273,7 +271,7 @@ class Uploader:
         body = update_body(send.session, ledger_id=self._ledger_id)
         while True:
             try:
-                await self._attempt(journey, lambda: self._client.update_session(session_id, body), len(body))
+                await self._attempt(journey, lambda: self._client.update_session(session_id, body))
             except (RejectedError, ExistsError) as error:
                 # The session stands as it was; what was refused is the change.
                 return self._ended(journey, Outcome.FAILED, error=error, kind="update_rejected", session_id=session_id)
@@ -329,7 +327,7 @@ class Uploader:
 
     # --- one attempt --------------------------------------------------------------------------------------
 
-    async def _attempt(self, journey: _Journey, request: Callable[[], Awaitable[T]], size: int) -> T:
+    async def _attempt(self, journey: _Journey, request: Callable[[], Awaitable[T]]) -> T:
         if not journey.has_place:
             await self._places.acquire()
             journey.has_place = True
@@ -338,8 +336,6 @@ class Uploader:
             journey.attempts += 1
             journey.first_sent_at = journey.first_sent_at or iso(self._clock.wall())
             journey.is_sending = True
-            self._counts.requests += 1
-            self._counts.bytes_sent += size
             try:
                 result = await request()
             except RefusedError as error:
@@ -478,9 +474,7 @@ class Uploader:
             silence = self._clock.now() - self._pace.last_answer_at
             if self._pace.has_trouble and silence > self._config.give_up_after_seconds and self._tasks:
                 self.stop(
-                    StoppedError(
-                        f"the API accepted nothing for {silence:.0f} s; stopped for now. Run again to go on"
-                    )
+                    StoppedError(f"the API accepted nothing for {silence:.0f} s; stopped for now. Run again to go on")
                 )
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:

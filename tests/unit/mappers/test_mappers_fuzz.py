@@ -1,0 +1,154 @@
+"""Whatever JSON comes in: a trace or a RejectedError, the same twice, and the input as it was."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import RejectedError
+from pipeline.mappers import MAPPERS
+from pipeline.mappers.custom import KEYS, custom_mapper
+from pipeline.mappers.detect import detect_format, doubt
+from pipeline.mappers.mapper import Mapper
+from pipeline.models import Trace
+
+OBSERVATION = {
+    "id": "o1", "traceId": "t1", "projectId": "p", "parentObservationId": None, "type": "GENERATION", "name": "call",
+    "startTime": "2026-08-22T08:00:00.000Z", "endTime": "2026-08-22T08:00:01.000Z", "level": "ERROR",
+    "statusMessage": "no", "model": "m", "usageDetails": {"input": "12", "output": 3}, "costDetails": {"total": 0.1},
+    "totalCost": 0.1, "inputUsage": 12, "usage": {"input": 1, "unit": "TOKENS"}, "input": '{"a": 1}',
+    "output": '"x"', "metadata": '{"k": "v"}', "updatedAt": "2026-08-22T08:00:02.000Z",
+}  # fmt: skip
+LANGFUSE = {
+    "id": "t1", "timestamp": "2026-08-22T08:00:00.000Z", "name": "n", "sessionId": "s", "userId": "u", "release": "r",
+    "version": "v", "environment": "e", "tags": ["a"], "public": False, "bookmarked": True, "input": '{"q": 1}',
+    "output": "a", "metadata": {"k": 1}, "projectId": "p", "updatedAt": "2026-08-22T08:00:05.000Z", "latency": 1.5,
+    "totalCost": "0.25", "usageDetails": {"total": 5}, "observations": [OBSERVATION], "scores": [{"value": 1}],
+}  # fmt: skip
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+VALID: dict[str, list[Any]] = {
+    "langfuse": [
+        LANGFUSE,
+        {"trace": {key: LANGFUSE[key] for key in ("id", "timestamp", "input")}, "observations": [OBSERVATION] * 2},
+    ],
+    "chat": [
+        {
+            "id": "1", "created": 1787000000, "model": "m", "usage": {"prompt_tokens": 1}, "metadata": {"k": 1},
+            "messages": [
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": [{"type": "text", "text": "q"}]},
+                {"role": "assistant", "content": None, "tool_calls": [CALL], "function_call": {"name": "g"}},
+                {"role": "tool", "tool_call_id": "c1", "content": "r"},
+                {"role": "assistant", "content": "a", "timestamp": "2026-01-01"},
+            ],
+        },
+        {"id": "identity_0", "system": "s", "conversations": [{"from": "human", "value": "q"}]},
+        {
+            "conversation_hash": "h", "timestamp": "2026-01-01 00:00:00",
+            "conversation": [{"role": "user", "content": "q", "turn_identifier": 7}],
+        },
+    ],
+    "custom": [
+        {
+            "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "ended_at": "2026-08-22", "tags": ["a"],
+            "status": "ok", "error": None, "system": "s", "input": {"q": 1}, "output": "a", "model": ["m"],
+            "tokens": {"input": "3"}, "cost": "0.5", "metadata": {"k": 1}, "revision": 3, "user_id": 1,
+            "messages": [{"role": "user", "content": "q"}], "turns": [{"input": 1, "tokens": 2, "cost": 1}],
+        }
+    ],
+}  # fmt: skip
+CUSTOM = [
+    custom_mapper({key: key for key in KEYS if key not in ("messages", "turns")}),
+    custom_mapper({"messages": "messages || input", "output": "output"}),
+    custom_mapper({"turns": "turns", "tokens": "length(tokens)", "id": "keys(@)[0]", "metadata": "{a: @}"}),
+]
+ALL = [(name, mapper) for name, mapper in MAPPERS.items()] + [("custom", mapper) for mapper in CUSTOM]
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=30) | st.text(st.characters(), max_size=5)
+    | st.sampled_from(["", " ", "{}", "[", '"\\ud83d"', '["a"]', "2026-08-22", "user", "ok", "1e999", "\ud800", "9" * 50])
+)  # fmt: skip
+names = st.sampled_from(
+    sorted({*LANGFUSE, *OBSERVATION, *KEYS, "messages", "conversation", "role", "content", "trace"})
+)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names | st.text(max_size=6), inner, max_size=6),
+    max_leaves=20,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where something may be changed in a value: the path of every value inside it."""
+    found = [path] if path else []
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        found += places(inner, (*path, key))
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn, valid: list[Any]) -> Any:
+    """A valid record in which one to three values were replaced or taken out."""
+    record = copy.deepcopy(draw(st.sampled_from(valid)))
+    for _ in range(draw(st.integers(1, 3))):
+        *path, last = draw(st.sampled_from(places(record) or [("x",)]))
+        place = record
+        for key in path:
+            place = place[key]
+        if isinstance(place, dict) and draw(st.booleans()):
+            place.pop(last, None)
+        else:
+            place[last] = draw(anything)
+    return record
+
+
+def check(mapper: Mapper, record: Any) -> None:
+    before = json.dumps(record)
+    results: list[Any] = []
+    for _ in range(2):
+        try:
+            results.append(mapper.map_trace(record))
+        except RejectedError as error:
+            assert error.kind and str(error)
+            results.append((error.kind, str(error)))
+    assert json.dumps(record) == before
+    assert results[0] == results[1]
+    if isinstance(results[0], Trace):
+        assert results[0].turns
+        ids = [span.id for turn in results[0].turns for span in turn.spans]
+        assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(("name", "mapper"), ALL)
+@given(record=anything)
+@settings(max_examples=150, deadline=None)
+def test_any_json_gives_a_trace_or_a_rejected_error(name: str, mapper: Mapper, record: Any) -> None:
+    check(mapper, record)
+
+
+@pytest.mark.parametrize(("name", "mapper"), ALL)
+@given(data=st.data())
+@settings(max_examples=250, deadline=None)
+def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
+    check(mapper, data.draw(mutated(VALID[name])))
+
+
+@pytest.mark.parametrize("name", ["langfuse", "chat"])
+def test_the_records_that_are_damaged_were_valid(name: str) -> None:
+    assert all(isinstance(MAPPERS[name].map_trace(record), Trace) for record in VALID[name])
+
+
+@given(sample=st.lists(anything | mutated(VALID["langfuse"]) | mutated(VALID["chat"]), max_size=6))
+@settings(max_examples=200, deadline=None)
+def test_detection_never_fails_and_always_has_a_sentence(sample: list[Any]) -> None:
+    guess = detect_format(sample)
+    assert 0.0 <= guess.confidence <= 1.0
+    assert "source.format" in doubt(guess)
