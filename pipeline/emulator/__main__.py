@@ -38,7 +38,12 @@ from pipeline.emulator.server import serve
 @click.option("--product-id", "product_ids", multiple=True, help="A product that exists from the start. Repeatable.")
 @click.option("--product-without-version", is_flag=True, help="The products asked for have no version yet.")
 @click.option(
-    "--option", "settings", multiple=True, metavar="NAME=VALUE", help="A behaviour of options.py. Repeatable."
+    "--option",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A behaviour that is not documented, such as deleted_hold_custom_id=false; "
+    "a wrong name lists them all. Repeatable.",
 )
 @click.option("--exit-with-parent", is_flag=True, help="End when standard input does.")
 def emulator(
@@ -71,6 +76,8 @@ def emulator(
         raise click.UsageError(f"--option {error}") from error
     except sqlite3.Error as error:
         raise click.ClickException(f"{more['data']}: {error} (does another emulator use this file?)") from error
+    except OSError as error:
+        raise click.ClickException(f"{more['data']}: {error.strerror}") from error
     if exit_with_parent:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:

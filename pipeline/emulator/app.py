@@ -55,6 +55,7 @@ ROUTES: dict[tuple[str, ...], Route] = {
 }
 WITHOUT_KEY = (auth.get_minimum_sdk_version,)
 COMPRESSED_FROM_BYTES = 1024
+SHORT_PAUSE_SECONDS = 0.5
 
 
 class Emulator:
@@ -110,7 +111,9 @@ class Emulator:
             await self._serve(scope, receive, send)
 
     async def pause(self, seconds: float) -> None:
-        if seconds > 0:
+        if 0 < seconds < SHORT_PAUSE_SECONDS:
+            await asyncio.sleep(seconds)  # cheap, for a latency on every answer
+        elif seconds > 0:
             try:
                 await asyncio.wait_for(self.closing.wait(), seconds)
             except TimeoutError:

@@ -45,6 +45,8 @@ LOG_INSERT = "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 
 class Store:
     def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(
             path or TEMPORARY, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=1
         )

@@ -1,4 +1,4 @@
-"""The gates that every attempt passes: one pause for all, a breaker, a number at once, evenly spaced starts."""
+"""The gates that every attempt passes: a number at once, one pause for all, a breaker, evenly spaced starts."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import random
 from types import TracebackType
 
 from pipeline.clock import Clock
+from pipeline.uploader.limit import Limit
 from pipeline.uploader.retry import backoff_seconds, parse_retry_after
 
 CATCH_UP_SECONDS = 0.02
 """How far starts may lag behind their schedule and still be caught up: sleeps are not exact."""
 BREAKER_THRESHOLD = 10
 """So many attempts in a row without any answer of the API's: stop, and probe with one."""
-SLOWEST_PER_SECOND = 0.1
-GROWTH_PER_SECOND = 0.05
-"""A pace that was cut grows by this share of itself a second, while it is accepted."""
+LONGEST_PROBE_SECONDS = 5.0
+"""A probe is one request: asking often costs nobody anything."""
 
 
 class Pace:
-    """Who may start when. Used as `async with pace:` around one attempt; `now` and `sleep` come from the clock.
-
-    `max_per_second` is never exceeded. Without it the pace is free until the API refuses; then it is cut to below
-    what was being accepted, once per congestion, and grows again. (This is the place for a better law.)
-    """
+    """Who may start when: `async with pace:` around one attempt, then say what the attempt saw."""
 
     def __init__(
         self,
@@ -34,35 +30,33 @@ class Pace:
         max_at_once: int,
         max_pause_seconds: float,
     ) -> None:
+        now = clock.now()
         self._clock = clock
         self._chance = chance
-        self._ceiling = max_per_second
-        self._rate = max_per_second
+        self._limit = Limit(max_per_second)
         self._max_pause_seconds = max_pause_seconds
         self._slots = asyncio.Semaphore(max_at_once)
-        self._next_start = clock.now()
-        self._paused_until = clock.now()
+        self._next_start = now
+        self._was_held_back = False
+        self._paused_until = now
+        self._refusals = 0
+        self._fell_at = now
         self._failures = 0
         self._is_open = False
         self._probes = 0
         self._probe_is_out = False
-        self._next_probe = 0.0
+        self._next_probe = now
         self._breaker_moved = asyncio.Event()
-        self._refusals = 0
-        self._cut_at = float("-inf")
-        self._accepted_since_cut = 0
-        self._counting_since = clock.now()
-        self._last_accepted = clock.now()
         self.in_flight = 0
-        self.last_answer_at = clock.now()
+        self.last_answer_at = now
         """When the API last gave an answer that was not "later" or trouble."""
         self.has_trouble = False
         """Has any attempt since then gone wrong?"""
 
     @property
-    def per_second(self) -> float | None:
-        """The present pace; None: free."""
-        return self._rate
+    def per_second(self) -> float:
+        """The present rate of starts, at most."""
+        return self._limit.per_second
 
     @property
     def is_waiting(self) -> bool:
@@ -91,22 +85,20 @@ class Pace:
             now = self._clock.now()
             if now < self._paused_until:
                 await self._clock.sleep(self._paused_until - now)
-                continue
-            if self._is_open:
+            elif self._is_open:
                 if not self._probe_is_out and now >= self._next_probe:
                     self._probe_is_out = True
                     return True
                 await self._wait_for_breaker(now)
-                continue
-            if self._rate is None:
-                return False
-            start = max(self._next_start, now - CATCH_UP_SECONDS)
-            self._next_start = start + 1 / self._rate
-            if start <= now:
-                return False
-            await self._clock.sleep(start - now)
-            if self._clock.now() >= self._paused_until and not self._is_open:
-                return False
+            else:
+                start = max(self._next_start, now - CATCH_UP_SECONDS)
+                self._next_start = start + 1 / self._limit.per_second
+                if start <= now:
+                    return False
+                self._was_held_back = True
+                await self._clock.sleep(start - now)
+                if self._clock.now() >= self._paused_until and not self._is_open:
+                    return False
 
     async def _wait_for_breaker(self, now: float) -> None:
         self._breaker_moved.clear()
@@ -118,38 +110,35 @@ class Pace:
             moved.cancel()
             probe_time.cancel()
 
-    # --- what the attempts saw ----------------------------------------------------------------------------
+    # --- what the attempt saw -----------------------------------------------------------------------------
 
     def answered(self) -> None:
         """The API gave a real answer (stored, exists, rejected): things work."""
         now = self._clock.now()
+        self._limit.accept(now - self.last_answer_at, was_held_back=self._was_held_back)
+        self._was_held_back = False
         self._failures = 0
         self._refusals = 0
         self.last_answer_at = now
         self.has_trouble = False
-        self._accepted_since_cut += 1
-        if self._is_open:
-            self._close_breaker()
-        if self._rate is not None and self._rate != self._ceiling:
-            grown = self._rate * (1 + GROWTH_PER_SECOND * min(now - self._last_accepted, 1.0))
-            self._rate = grown if self._ceiling is None else min(grown, self._ceiling)
-        self._last_accepted = now
+        self._close_breaker()
 
     def refused(self, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all, and slower after it."""
         now = self._clock.now()
         self.has_trouble = True
-        self._probe_is_out = False
         self._failures = 0
-        if self._is_open:
-            self._close_breaker()
+        self._close_breaker()
         wait = parse_retry_after(retry_after, now=self._clock.wall(), longest_seconds=self._max_pause_seconds)
-        if started_at >= self._cut_at:  # the first of this congestion; the others left before the cut
+        is_news = started_at >= self._fell_at  # the others left before the rate fell
+        if is_news:
             self._refusals += 1
-            self._cut(now)
+            self._limit.fall(now - self._fell_at)
         if wait is None:
-            wait = min(backoff_seconds(self._refusals, self._chance) + 0.5, self._max_pause_seconds)
-        self._pause(now, wait)
+            wait = min(0.2 + backoff_seconds(self._refusals, self._chance), self._max_pause_seconds)
+        if is_news or retry_after is not None:
+            self._paused_until = max(self._paused_until, now + wait)
+            self._next_start = self._fell_at = self._paused_until
 
     def troubled(self) -> None:
         """No answer, or a broken one."""
@@ -157,31 +146,22 @@ class Pace:
         self.has_trouble = True
         self._failures += 1
         if self._is_open:
-            self._probe_is_out = False
             self._probes += 1
-            self._next_probe = now + 0.5 + backoff_seconds(self._probes, self._chance)
-            self._breaker_moved.set()
+            self._probe_later(now)
         elif self._failures >= BREAKER_THRESHOLD:
             self._is_open = True
             self._probes = 1
-            self._next_probe = now + 0.5 + backoff_seconds(1, self._chance)
+            self._probe_later(now)
 
     def abandoned(self) -> None:
         """An attempt was given up before it saw anything (the run stops)."""
         self._probe_is_out = False
         self._breaker_moved.set()
 
-    def _cut(self, now: float) -> None:
-        if self._rate is None:
-            self._rate = self._accepted_since_cut / max(now - self._counting_since, 0.1)
-        self._rate = max(self._rate * 0.7, SLOWEST_PER_SECOND)
-        self._cut_at = now
-        self._accepted_since_cut = 0
-
-    def _pause(self, now: float, seconds: float) -> None:
-        self._paused_until = max(self._paused_until, now + seconds)
-        self._next_start = max(self._next_start, self._paused_until)
-        self._counting_since = self._paused_until
+    def _probe_later(self, now: float) -> None:
+        self._probe_is_out = False
+        self._next_probe = now + min(0.2 + backoff_seconds(self._probes, self._chance), LONGEST_PROBE_SECONDS)
+        self._breaker_moved.set()
 
     def _close_breaker(self) -> None:
         self._is_open = False

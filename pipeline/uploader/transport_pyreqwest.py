@@ -1,10 +1,10 @@
 """The fast transport: pyreqwest, that is hyper and rustls on a thread of their own.
 
-Facts this file stands on, each held by a test. The *class* of pyreqwest's exceptions does not tell the phase:
-an answer that never came is a ConnectTimeoutError, a reset after the request was read is a ConnectError. The
-second of its causes does: hyper-util's "client error (Connect)" stands for everything before a connection is
-ready. hyper sends a request again by itself only if a kept-alive connection was found closed before the first
-byte of it was written. Cancelling a task leaves the request running until its timeout.
+Facts this file stands on; the tests hold the first two. The *class* of pyreqwest's exceptions does not tell the
+phase: an answer that never came is a ConnectTimeoutError, a reset after the request was read is a ConnectError.
+The second of its causes does: hyper-util's "client error (Connect)" stands for everything before a connection is
+ready. hyper sends a request again by itself only where a kept-alive connection was found closed before the first
+byte of it was written. Cancelling a task leaves its request running, connection and all, until it times out.
 """
 
 from __future__ import annotations

@@ -40,8 +40,7 @@ HEADERS = {
 }
 _CONTENT = b'{"id":"' + b"x" * 491 + b'"}'
 ANSWER = (
-    b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_CONTENT)
-    + _CONTENT
+    b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_CONTENT) + _CONTENT
 )
 
 Post = Callable[[], Awaitable[int]]
@@ -84,9 +83,7 @@ def serve(certificate: Path | None, say_port: Connection) -> None:
 @contextlib.contextmanager
 def server(certificate: Path | None) -> Iterator[str]:
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(certificate, there), daemon=True
-    )
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(certificate, there), daemon=True)
     process.start()
     try:
         yield f"{'https' if certificate else 'http'}://127.0.0.1:{here.recv()}"
@@ -100,9 +97,7 @@ def make_certificate(folder: Path) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
     new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl(
-        "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Benchmark CA"
-    )
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Benchmark CA")
     (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
     openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
     sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "server.ext")
@@ -204,9 +199,7 @@ async def measure(candidate: Candidate, url: str, ca_file: Path | None, at_once:
                 done += 1
             return done
 
-        await asyncio.gather(
-            *(until(time.perf_counter() + 0.2) for _ in range(at_once))
-        )  # connections, caches
+        await asyncio.gather(*(until(time.perf_counter() + 0.2) for _ in range(at_once)))  # connections, caches
         gc.collect()
         cpu, started = time.process_time(), time.perf_counter()
         done = sum(await asyncio.gather(*(until(started + seconds) for _ in range(at_once))))

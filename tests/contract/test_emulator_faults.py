@@ -139,7 +139,7 @@ def test_garbage_is_a_201_with_invalid_json(emulator: RunningEmulator, create: C
 
 def test_drip_sends_byte_by_byte(emulator: RunningEmulator) -> None:
     emulator.set_faults([{"match": POST, "do": {"status": 201, "body": "12345678", "drip": 30}}])
-    chunks = []
+    chunks: list[bytes] = []
     with connect(emulator) as connection:
         send_post(connection)
         while not (chunks and chunks[-1].endswith(b"8")):

@@ -131,8 +131,8 @@ def test_a_lost_ledger_finds_its_sessions_again(importer: Importer, emulator: Ru
 
 
 def test_an_outage_is_waited_out(importer: Importer, emulator: RunningEmulator) -> None:
-    emulator.set_faults([{"match": POST, "when": {"between": [20, 60]}, "do": {"status": 503}}])
-    done = importer.run(many(importer, 200), options=["--max-at-once", "16"])
+    emulator.set_faults([{"match": POST, "when": {"from_second": 2, "for_seconds": 4}, "do": {"status": 503}}])
+    done = importer.run(many(importer, 200), options=["--max-at-once", "16", "--max-per-second", "60"])
     assert done.code == 0, done.out + done.err
     assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 200}
 
