@@ -15,14 +15,14 @@ setup: $(STAMP) ## a virtual environment in .venv with everything, pinned
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
 	@$(PYTHON) -c 'import ensurepip' || { echo "$(PYTHON) cannot make a virtual environment; install python3-venv (Debian: apt install python3-venv)"; exit 1; }
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## import sample_data/ into an emulator of Galtea's API; run it twice
 	$(BIN)/trace-import run configs/demo.yaml --emulator --data .trace-import/demo/emulator.sqlite
+	$(BIN)/trace-import run configs/custom.yaml --emulator --data .trace-import/demo/emulator.sqlite
 
 test: setup ## all tests
 	$(BIN)/pytest

@@ -309,7 +309,8 @@ def _section(data: dict[str, Any], name: str, where: str) -> dict[str, Any]:
 
 def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
     def absolute(value: Any) -> Any:
-        return str(base / value) if isinstance(value, str) and value else value
+        is_path = isinstance(value, str) and value and "://" not in value
+        return os.path.normpath(base / value) if is_path else value
 
     source = data.get("source")
     if isinstance(source, dict) and isinstance(source.get("paths"), list):

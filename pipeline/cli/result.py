@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from pipeline.cli.text import safe
 if TYPE_CHECKING:
     from pipeline.dry_run import PlanResult
 
+Say = Callable[[str], None]
+REJECTS_SHOWN = 5
 _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
@@ -42,7 +46,7 @@ _ADVICE = {
 def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> None:
     """The end of a run."""
 
-    def say(text: str = "") -> None:
+    def say(text: str) -> None:
         click.echo(text, err=to_stderr)
 
     say(f"Run {summary['run_id']}{' (continued)' if summary['continued'] else ''} on {safe(summary['target'])}")
@@ -59,9 +63,22 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     say("  Balanced: every record is accounted for." if summary["balanced"] else "  NOT BALANCED: please report this.")
     if summary["error"]:
         say(f"  {safe(summary['error'])}")
+    _print_rejects(folder / "rejects.jsonl", say)
     say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
     if summary["exit_code"] in _ADVICE:
         say(_ADVICE[summary["exit_code"]])
+
+
+def _print_rejects(file: Path, say: Say) -> None:
+    """The first rejects; the file has them all."""
+    with file.open(encoding="utf-8") as lines:
+        for line in islice(lines, REJECTS_SHOWN):
+            reject = json.loads(line)
+            place = f"{Path(reject['source']).name} {reject['position']}"
+            say(f"  reject: {safe(place)}: {safe(reject['error'])}")
+        more = sum(1 for _ in lines)
+    if more:
+        say(f"  … and {more:,} more rejects in rejects.jsonl")
 
 
 def print_plan(result: PlanResult) -> None:
@@ -91,7 +108,7 @@ def print_plan(result: PlanResult) -> None:
         click.echo(safe(text[:3000], keep_lines=True) + ("\n  …" if len(text) > 3000 else ""))
 
 
-def _print_counts(summary: dict[str, Any], say: Any) -> None:
+def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["records_repaired"]:
         say(f"  {summary['records_repaired']:,} were repaired while reading (metadata.repaired tells what)")
