@@ -252,7 +252,7 @@ def create_app(
     product_ids: Sequence[str] = (),
     product_without_version: bool = False,
 ) -> Emulator:
-    """The emulator as an ASGI application; `data` is the SQLite file that keeps its state, else memory does.
+    """The emulator as an ASGI application; `data` is the SQLite file that keeps its state; without, it is forgotten at the end.
 
     `faults` is a decoded fault script (faults.py). Without `api_key`, every key that starts with `gsk_` or
     `gsk-` is valid.
@@ -265,7 +265,7 @@ def create_app(
         options or Options(),
         Store(data),
         api_key=api_key,
-        faults=Faults(list(faults), seed),
+        faults=Faults(faults, seed),
         latency_ms=latency_ms,
         seed=add_seeds,
         random_seed=seed,

@@ -147,7 +147,7 @@ def read_script(text: str) -> Any:
 
 
 def _rules(script: Any, seed: int) -> list[Rule]:
-    if not isinstance(script, list):
+    if not isinstance(script, list | tuple):
         raise FaultScriptError("a fault script is a list of {match, when, do}")
     return [_rule(entry, index, seed) for index, entry in enumerate(script)]
 

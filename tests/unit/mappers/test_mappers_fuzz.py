@@ -55,7 +55,7 @@ VALID: dict[str, list[Any]] = {
     ],
     "custom": [
         {
-            "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "ended_at": "2026-08-22", "tags": ["a"],
+            "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],
             "status": "ok", "error": None, "system": "s", "input": {"q": 1}, "output": "a", "model": ["m"],
             "tokens": {"input": "3"}, "cost": "0.5", "metadata": {"k": 1}, "revision": 3, "user_id": 1,
             "messages": [{"role": "user", "content": "q"}], "turns": [{"input": 1, "tokens": 2, "cost": 1}],
@@ -73,7 +73,7 @@ scalars = (
     st.none() | st.booleans() | st.integers() | st.integers(-(10**40), 10**40)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=30) | st.text(st.characters(), max_size=5)
-    | st.sampled_from(["", " ", "{}", "[", '"\\ud83d"', '["a"]', "2026-08-22", "user", "ok", "1e999", "\ud800", "9" * 50])
+    | st.sampled_from(["", " ", "{}", "[", '"\\ud83d"', '["a"]', "2026-08-22", "user", "ok", "1e999", "\ud800"])
 )  # fmt: skip
 names = st.sampled_from(
     sorted({*LANGFUSE, *OBSERVATION, *KEYS, "messages", "conversation", "role", "content", "trace"})

@@ -97,6 +97,7 @@ class Server:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """The test is at its end."""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _transports: list[asyncio.WriteTransport] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
@@ -106,13 +107,19 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         self.over.set()
+        all_closed = asyncio.ensure_future(self._server.wait_closed())
+        await asyncio.sleep(0)  # before Python 3.12 it waits only if it is asked before the closing
         self._server.close()
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running)
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.wait_for(all_closed, 10)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._transports.append(writer.transport)
         task = asyncio.ensure_future(self._serve(Peer(self, reader, writer, self.connections)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.mappers import MAPPERS
+from pipeline.mappers.detect import Guess, detect_format, doubt
+from pipeline.mappers.mapper import Detection, Mapper
+
+UI = {"id": "1", "timestamp": "2026-01-01", "name": "n", "userId": "u", "sessionId": "s", "release": None, "tags": [],
+      "public": False, "bookmarked": False, "input": "q", "output": "a"}  # fmt: skip
+BLOB = {"id": "1", "timestamp": "2026-01-01", "name": "n", "user_id": "u", "session_id": "s", "project_id": "p",
+        "tags": [], "public": False, "input": "q", "output": "a", "updated_at": "2026-01-01"}  # fmt: skip
+DOWNLOAD = {"trace": {"id": "1"}, "observations": []}
+OBSERVATION = {"id": "o", "traceId": "t", "parentObservationId": None, "type": "SPAN", "startTime": "2026-01-01"}
+OPENAI = {"messages": [{"role": "user", "content": "q"}]}
+SHAREGPT = {"id": "identity_0", "conversations": [{"from": "human", "value": "q"}]}
+WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (UI, "langfuse"),
+        (BLOB, "langfuse"),
+        (DOWNLOAD, "langfuse"),
+        (OPENAI, "chat"),
+        (SHAREGPT, "chat"),
+        (WILDCHAT, "chat"),
+    ],
+)
+def test_each_format_is_recognised(record: Any, name: str) -> None:
+    guess = detect_format([record])
+    assert guess.is_sure
+    assert guess.mapper is MAPPERS[name]
+
+
+@pytest.mark.parametrize("odd", [None, 7, "text", [1], {}, {"foo": 1}, OBSERVATION])
+@pytest.mark.parametrize("record", [UI, OPENAI])
+def test_a_few_odd_records_do_not_spoil_the_guess(record: Any, odd: Any) -> None:
+    assert detect_format([odd, *[record] * 5, odd]).is_sure
+
+
+def test_a_file_that_is_half_something_else_is_doubtful() -> None:
+    assert not detect_format([UI, {"foo": 1}] * 5).is_sure
+    assert not detect_format([UI, OPENAI] * 5).is_sure
+
+
+@pytest.mark.parametrize("sample", [[], [None], [None, None]])
+def test_a_file_without_records_has_no_format(sample: list[Any]) -> None:
+    assert doubt(detect_format(sample)).startswith("format not recognised: there is no readable record")
+
+
+def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
+    log = {"id": 1, "timestamp": "2026-01-01", "user_id": 1, "session_id": 2, "input": "q", "output": "a"}
+    guess = detect_format([log])
+    assert not guess.is_sure
+    assert "nearest is langfuse (0.5" in doubt(guess)
+
+
+def test_observations_are_named_and_not_imported() -> None:
+    guess = detect_format([OBSERVATION])
+    assert not guess.is_sure
+    assert "looks like Langfuse observations (spans, not whole traces)" in doubt(guess)
+    assert "say source.format: langfuse, chat" in doubt(guess)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"resourceSpans": []}, "OTLP"),
+        ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
+        ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
+        ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
+        ({"info": {}, "data": {"spans": []}}, "MLflow"),
+        ({"trace_id": "tr-1", "trace": "{}", "trace_metadata": {}}, "MLflow"),
+        ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
+        ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
+        ({"trace": {}, "spans": []}, "Opik"),
+        ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
+        ({"messages_display": "user: hi"}, "format: custom can map as input"),
+    ],
+)
+def test_a_known_format_that_comes_later_is_named(record: Any, words: str) -> None:
+    guess = detect_format([record] * 3)
+    assert not guess.is_sure
+    assert words in doubt(guess)
+
+
+def test_single_messages_are_named() -> None:
+    assert "one message (role, content), not a whole conversation" in doubt(detect_format(OPENAI["messages"]))
+
+
+def fixed(name: str, confidence: float) -> Mapper:
+    return Mapper(name, name, lambda sample: Detection(confidence, f"so says {name}"), MAPPERS["chat"].map_trace)
+
+
+@pytest.mark.parametrize(
+    ("best", "second", "is_sure"), [(0.7, 0.5, True), (0.69, 0.0, False), (0.9, 0.75, False), (1.0, 0.0, True)]
+)
+def test_a_guess_is_sure_from_seven_tenths_and_two_tenths_ahead(best: float, second: float, is_sure: bool) -> None:
+    assert detect_format([{}], [fixed("b", second), fixed("a", best)]).is_sure is is_sure
+
+
+def test_two_formats_that_both_fit_are_both_named() -> None:
+    sentence = doubt(detect_format([{}], [fixed("a", 0.9), fixed("b", 0.85)]))
+    assert sentence.startswith(
+        "format not clear: both a (0.9: so says a) and b (0.85: so says b) fit; say source.format"
+    )
+
+
+def test_no_guess_is_never_sure() -> None:
+    assert not Guess(None, 1.0, "").is_sure
