@@ -63,7 +63,7 @@ class TargetConfig(_Section):
     version_id: str | None = Field(default=None, min_length=1)
     product_id: str | None = Field(default=None, min_length=1)
     ca_file: Path | None = None
-    """A private CA in PEM; without it, SSL_CERT_FILE or the system's."""
+    """A private CA in PEM, trusted besides SSL_CERT_FILE or the system's."""
     allow_http: bool = False
     """Send the key over plain http to a host that is not this machine?"""
 

@@ -16,15 +16,19 @@ from pipeline.models import Status, Trace
 
 UNKNOWN_FACTS = b"\xff\xff\xff\xff"
 """Of a trace that nobody knows any more: nothing can be said to contain it."""
+_HASHED = tuple(field.name for field in dataclasses.fields(Trace) if field.name != "revision")
+_TEXTS = ("conversation_id", "name", "started_at", "user_id", "environment", "release", "version", "system")
+_SEEDS = {name: zlib.crc32(name.encode()) for name in _TEXTS}
 
 
 def trace_sha256(trace: Trace) -> str:
     """Hash of the trace, without its revision: a re-export that only touched `updatedAt` is the same trace."""
-    plain = dataclasses.replace(trace, revision=None) if trace.revision is not None else trace
+    values = [getattr(trace, name) for name in _HASHED]
     try:
-        text = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+        text = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # integers beyond 64 bits: the slow way knows them
-        text = json_text.encode(dataclasses.asdict(plain))
+        plain = dataclasses.asdict(trace)
+        text = json_text.encode([plain[name] for name in _HASHED])
     return hashlib.sha256(text).hexdigest()
 
 
@@ -33,27 +37,20 @@ def facts(trace: Trace) -> bytes:
 
     Sums (tokens, cost) are left out: they grow as spans arrive.
     """
-    found = set()
-    for key in (
-        "conversation_id",
-        "name",
-        "started_at",
-        "user_id",
-        "environment",
-        "release",
-        "version",
-        "system",
-    ):
-        value = getattr(trace, key)
-        if value is not None:
-            found.add(_fact(key, value))
+    found = {
+        zlib.crc32(value.encode("utf-8", "surrogatepass"), seed)
+        for name, seed in _SEEDS.items()
+        if (value := getattr(trace, name)) is not None
+    }
     if trace.status is not Status.PENDING:
         found.add(_fact("status", trace.status))
     for tag in trace.tags:
         found.add(_fact("tag", tag))
     for key, value in trace.metadata.items():
-        items = enumerate(value) if isinstance(value, list) else [("", value)]
-        found.update(_fact(f"metadata.{key}.{number}", item) for number, item in items)
+        if isinstance(value, list):
+            found.update(_fact(f"metadata.{key}.{number}", item) for number, item in enumerate(value))
+        else:
+            found.add(_fact(f"metadata.{key}", value))
     for number, turn in enumerate(trace.turns):
         if turn.input is not None:
             found.add(_fact(f"{number}.input", turn.input))

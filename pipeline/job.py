@@ -86,6 +86,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     sessions = SessionLedger(
         database,
         run=run.number,
+        is_new=not run.is_continued,
         target=target,
         paths=paths,
         unchanged_paths=[paths[str(file)] for file in unchanged],

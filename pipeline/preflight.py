@@ -91,6 +91,11 @@ class Preflight:
             try:
                 return await ask()
             except TransientError as error:
+                if error.kind == "certificate":
+                    raise FatalError(
+                        f"{self._config.target.base_url}: {error}; a private CA goes into target.ca_file",
+                        kind="certificate",
+                    ) from error
                 attempt += 1
                 wait = backoff_seconds(attempt, self._chance)
                 if isinstance(error, RefusedError):

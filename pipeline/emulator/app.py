@@ -252,7 +252,7 @@ def create_app(
     product_ids: Sequence[str] = (),
     product_without_version: bool = False,
 ) -> Emulator:
-    """The emulator as an ASGI application; `data` is the SQLite file that keeps its state; without, it is forgotten at the end.
+    """The emulator as an ASGI application; `data` is the SQLite file that keeps its state beyond its end.
 
     `faults` is a decoded fault script (faults.py). Without `api_key`, every key that starts with `gsk_` or
     `gsk-` is valid.

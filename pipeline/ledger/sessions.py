@@ -19,6 +19,7 @@ _KNOWN = ", ".join(Known._fields)
 _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
 )
+_CHARGED = ""
 _STATE_OF = {
     Outcome.CREATED: "created",
     Outcome.EXISTING: "existing",
@@ -104,9 +105,11 @@ class SessionLedger:
         unchanged_paths: Iterable[int],
         policy: Policy,
         keep_records: bool,
+        is_new: bool = False,
     ) -> None:
         self._database = database
         self._run = run
+        self._is_new = is_new
         self._target = target
         self._paths = paths
         self._unchanged_paths = frozenset(unchanged_paths)
@@ -145,20 +148,11 @@ class SessionLedger:
     def _admit_session(self, connection: sqlite3.Connection, session: SessionImport) -> Send | None:
         first = session.parts[0]
         key = (self._paths[first.source], first.ordinal)
-        earlier = connection.execute(
-            "SELECT custom_id, outcome FROM entry WHERE run = ? AND path = ? AND ordinal = ?",
-            (self._run, *key),
-        ).fetchone()
-        if earlier is not None and (
-            earlier[1] in _FINAL or (earlier[1] == Outcome.REJECTED and not self._policy.retry_rejected)
-        ):
-            return None  # an earlier process of this run has settled it
-        if connection.execute(
-            "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
-        ).fetchone():
-            return None  # … or found that it does not count
+        earlier = None if self._is_new else self._earlier(connection, key)
+        if earlier is _CHARGED:
+            return None
         if earlier is not None:
-            custom_id = earlier[0]
+            custom_id = earlier
             known = self._known(connection, custom_id)
         else:
             custom_id, known = self._find(connection, session)
@@ -177,6 +171,19 @@ class SessionLedger:
         version_id = known.version_id if known is not None and known.state in ("sent", "unknown") else None
         session_id, state = (known.session_id, known.state) if known is not None else (None, None)
         return Send(row, key, custom_id, session, decision.action, version_id, session_id, state)
+
+    def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int]) -> str | None:
+        """The custom id that an earlier process of this run gave the record; _CHARGED where it is through with it."""
+        entry = connection.execute(
+            "SELECT custom_id, outcome FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+        ).fetchone()
+        if entry is not None:
+            is_rejected = entry[1] == Outcome.REJECTED and not self._policy.retry_rejected
+            return _CHARGED if entry[1] in _FINAL or is_rejected else str(entry[0])
+        is_ignored = connection.execute(
+            "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+        ).fetchone()
+        return _CHARGED if is_ignored else None
 
     def _find(self, connection: sqlite3.Connection, session: SessionImport) -> tuple[str, Known | None]:
         if not session.is_numbered:

@@ -11,9 +11,7 @@ from pipeline.mappers import chat, langfuse
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
-MAPPERS: Mapping[str, Mapper] = MappingProxyType(
-    {mapper.name: mapper for mapper in (langfuse.MAPPER, chat.MAPPER)}
-)
+MAPPERS: Mapping[str, Mapper] = MappingProxyType({mapper.name: mapper for mapper in (langfuse.MAPPER, chat.MAPPER)})
 """The built-in ones. `custom` is not among them: it is made from a configuration, by custom.custom_mapper."""
 
 
@@ -30,9 +28,7 @@ def find_mapper(name: str) -> Mapper:
         try:
             loaded = point.load()
         except (ImportError, AttributeError) as error:
-            raise UsageError(
-                f"source.format: {name}: the mapper {point.value} cannot be loaded ({error})"
-            ) from error
+            raise UsageError(f"source.format: {name}: the mapper {point.value} cannot be loaded ({error})") from error
         if not isinstance(loaded, Mapper):
             raise UsageError(f"source.format: {name}: {point.value} is not a pipeline.mappers.mapper.Mapper")
         return loaded

@@ -61,9 +61,7 @@ def map_trace(record: Any) -> Trace:
     shape = _shape(row, key)
     rest = {name: value for name, value in row.items() if name != key and not fields.is_empty(value)}
     trace_id, is_unique = _take_id(rest, row[key], shape)
-    conversation_id = (
-        trace_id if shape == "lmsys" else _take(rest, ("conversation_id", "session_id", "thread_id"), _id)
-    )
+    conversation_id = trace_id if shape == "lmsys" else _take(rest, ("conversation_id", "session_id", "thread_id"), _id)
     model = _take(rest, ("model",), _text)
     moment = _take(rest, ("timestamp", "created", "created_at"), iso_utc)
     user_id = _take(rest, ("user_id", "user"), _id)
@@ -205,9 +203,7 @@ def _is_message(value: Any) -> bool:
         return False
     role = value.get("role", value.get("from"))
     is_known = isinstance(role, str) and role.strip().lower() in ROLES
-    return is_known and (
-        "content" in value or "value" in value or "tool_calls" in value or "function_call" in value
-    )
+    return is_known and ("content" in value or "value" in value or "tool_calls" in value or "function_call" in value)
 
 
 MAPPER = Mapper(name="chat", family="chat", detect=detect, map_trace=map_trace)

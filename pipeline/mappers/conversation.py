@@ -73,9 +73,7 @@ def read_messages(messages: Any, place: str) -> Conversation:
     if not isinstance(messages, (list, tuple)):
         raise fields.bad_field(place, "a list of messages", messages)
     if not messages:
-        raise RejectedError(
-            f"{place} is an empty list; there is no conversation to import", kind="empty_conversation"
-        )
+        raise RejectedError(f"{place} is an empty list; there is no conversation to import", kind="empty_conversation")
     builder = _Builder()
     for index, message in enumerate(messages):
         builder.add(index, message, f"{place}[{index}]")
@@ -96,8 +94,7 @@ def as_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-        for part in content
+        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content
     ):
         return "".join(part["text"] for part in content)
     return fields.json_text(content)
@@ -210,9 +207,7 @@ class _Builder:
         elif isinstance(content, str):
             turn.blank_answer = content
 
-    def _call_tools(
-        self, turn: _Draft, index: int, message: dict[str, Any], moment: str | None, place: str
-    ) -> None:
+    def _call_tools(self, turn: _Draft, index: int, message: dict[str, Any], moment: str | None, place: str) -> None:
         calls = unwrap(message.get("tool_calls"))
         if calls is not None and not isinstance(calls, list):
             raise fields.bad_field(f"{place}.tool_calls", "a list", calls)
@@ -226,9 +221,7 @@ class _Builder:
 
     def _call(self, turn: _Draft, index: int, call: Any, moment: str | None, number: int) -> None:
         asked = call if isinstance(call, dict) else {}
-        function = next(
-            (asked[key] for key in ("function", "custom") if isinstance(asked.get(key), dict)), asked
-        )
+        function = next((asked[key] for key in ("function", "custom") if isinstance(asked.get(key), dict)), asked)
         others = {key: value for key, value in function.items() if key not in ("name", "id", "type")} or None
         arguments = next((function[key] for key in _ARGUMENTS if key in function), others)
         name = function.get("name")
@@ -242,18 +235,14 @@ class _Builder:
             self._calls[call_id] = step
         turn.steps.append(step)
 
-    def _answer(
-        self, turn: _Draft, index: int, message: dict[str, Any], content: Any, moment: str | None
-    ) -> None:
+    def _answer(self, turn: _Draft, index: int, message: dict[str, Any], content: Any, moment: str | None) -> None:
         call_id, name = message.get("tool_call_id"), message.get("name")
         step: _Step | None = None
         if isinstance(call_id, str) and call_id:
             step = self._calls.get(call_id)
         else:
             open_calls = [step for step in turn.steps if not step.is_answered]
-            named = (
-                [step for step in open_calls if step.name == name] if isinstance(name, str) else open_calls
-            )
+            named = [step for step in open_calls if step.name == name] if isinstance(name, str) else open_calls
             step = named[0] if named else None
         if step is None or step.is_answered:
             own_id = call_id if isinstance(call_id, str) and call_id else f"message-{index}"

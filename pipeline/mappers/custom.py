@@ -140,9 +140,7 @@ def compile_expression(text: str, where: str) -> Expression:
     where the expression cannot be evaluated over a value (`length(@)` of null).
     """
     if not isinstance(text, str) or not text.strip():
-        raise UsageError(
-            f'{where}: must be a JMESPath expression such as "request.id", not {fields.found(text)}'
-        )
+        raise UsageError(f'{where}: must be a JMESPath expression such as "request.id", not {fields.found(text)}')
     if _PLAIN_PATH.fullmatch(text.strip()):
         return _plain_path(text.strip().split("."))
     import jmespath  # noqa: PLC0415  (only who writes expressions pays for it)
@@ -152,9 +150,7 @@ def compile_expression(text: str, where: str) -> Expression:
         compiled = jmespath.compile(text)
     except JMESPathError as error:
         reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{where}: {text!r} is not a JMESPath expression ({reason}); see jmespath.org"
-        ) from error
+        raise UsageError(f"{where}: {text!r} is not a JMESPath expression ({reason}); see jmespath.org") from error
     _require_known_functions(compiled.parsed, text, where)
 
     def evaluate(value: Any) -> Any:
@@ -228,9 +224,7 @@ class _Reading:
         first = self._values.get("input")
         if first is None and output is None:
             asked = " and ".join(
-                place
-                for key, place in self._places.items()
-                if key in ("input", "output", "messages", "turns")
+                place for key, place in self._places.items() if key in ("input", "output", "messages", "turns")
             )
             raise RejectedError(
                 f"{asked} found nothing in this record; correct the expression or the record",
@@ -243,8 +237,7 @@ def _require_one_conversation(expressions: Mapping[str, str]) -> None:
     given = [key for key in ("input", "output", "messages", "turns") if key in expressions]
     if not given:
         raise UsageError(
-            "mapping.trace: nothing says where the conversation is; "
-            "give input and output, or messages, or turns"
+            "mapping.trace: nothing says where the conversation is; give input and output, or messages, or turns"
         )
     if ("turns" in given and len(given) > 1) or ("messages" in given and "input" in given):
         raise UsageError(
@@ -390,6 +383,4 @@ def _require_known_functions(parsed: Any, text: str, where: str) -> None:
         is_variadic = bool(signature) and bool(signature[-1].get("variadic"))
         given = len(node["children"])
         if given < len(signature) or (given > len(signature) and not is_variadic):
-            raise UsageError(
-                f"{where}: {text!r}: {node['value']}() takes {len(signature)} arguments, not {given}"
-            )
+            raise UsageError(f"{where}: {text!r}: {node['value']}() takes {len(signature)} arguments, not {given}")

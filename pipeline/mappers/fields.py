@@ -92,9 +92,7 @@ def tags_of(value: Any, field: str) -> tuple[str, ...]:
         return (value,)
     if not isinstance(value, (list, tuple)):
         raise bad_field(field, "a list of texts", value)
-    tags = [
-        tag if tag.__class__ is str else text_of(tag, f"{field}[{index}]") for index, tag in enumerate(value)
-    ]
+    tags = [tag if tag.__class__ is str else text_of(tag, f"{field}[{index}]") for index, tag in enumerate(value)]
     return tuple([tag for tag in tags if tag])
 
 
@@ -161,6 +159,4 @@ def json_text(value: Any) -> str:
     try:
         return json.dumps(value, separators=(",", ":"))
     except (RecursionError, ValueError) as error:
-        raise RejectedError(
-            f"a value cannot be written as JSON ({error}); {WAY_OUT}", kind="bad_field"
-        ) from error
+        raise RejectedError(f"a value cannot be written as JSON ({error}); {WAY_OUT}", kind="bad_field") from error

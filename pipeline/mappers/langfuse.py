@@ -107,9 +107,7 @@ def map_trace(record: Any) -> Trace:
 
     started_at, revision = _time(known, row, "timestamp"), _time(known, row, "updated")
     cost = fields.number_of(known.get("cost"), _spelling(row, "cost")) if "cost" in known else None
-    tokens: Mapping[str, int] = (
-        fields.tokens_of(known["tokens"], _spelling(row, "tokens")) if "tokens" in known else {}
-    )
+    tokens: Mapping[str, int] = fields.tokens_of(known["tokens"], _spelling(row, "tokens")) if "tokens" in known else {}
     first, last = unwrap(known.get("input")), unwrap(known.get("output"))
     ended_at: str | None = None
     error: str | None = None
@@ -117,9 +115,7 @@ def map_trace(record: Any) -> Trace:
     models: tuple[str, ...] = ()
     if spans is None:
         latency_ms = _latency_ms(rest)
-        turn = Turn(
-            input=first, output=last, started_at=started_at, latency_ms=latency_ms, tokens=tokens, cost=cost
-        )
+        turn = Turn(input=first, output=last, started_at=started_at, latency_ms=latency_ms, tokens=tokens, cost=cost)
     else:
         started_at = started_at or spans.started_at
         status, error, ended_at, models = spans.status, spans.error, spans.ended_at, spans.models
@@ -164,9 +160,7 @@ def map_trace(record: Any) -> Trace:
 
 def detect(sample: Sequence[Any]) -> Detection:
     """How sure are we that these are whole Langfuse traces?"""
-    return judge(
-        sample, _score, "no Langfuse fields (timestamp, sessionId or session_id, userId or user_id, …)"
-    )
+    return judge(sample, _score, "no Langfuse fields (timestamp, sessionId or session_id, userId or user_id, …)")
 
 
 # --- one field at a time ----------------------------------------------------------------------------------
@@ -246,9 +240,7 @@ def _opened_download(download: dict[str, Any]) -> tuple[dict[str, Any], list[Any
 def _require_whole_trace(row: Mapping[str, Any]) -> None:
     kind = _other_kind(row)
     if kind is not None:
-        raise RejectedError(
-            f"this is {kind.what}, not a whole trace; {kind.way_out}", kind="not_a_whole_trace"
-        )
+        raise RejectedError(f"this is {kind.what}, not a whole trace; {kind.way_out}", kind="not_a_whole_trace")
     if not any(key in row for key in ("timestamp", "input", "output", "observations")):
         raise RejectedError(
             f"this is no Langfuse trace (no timestamp, input, output or observations); {fields.WAY_OUT}",
@@ -295,9 +287,7 @@ def _other_kind(row: Mapping[str, Any]) -> _Kind | None:
 
 # --- detection --------------------------------------------------------------------------------------------
 
-_OWN = frozenset(
-    ["projectId", "project_id", "release", "public", "bookmarked", "htmlPath", "observations", "scores"]
-)
+_OWN = frozenset(["projectId", "project_id", "release", "public", "bookmarked", "htmlPath", "observations", "scores"])
 _COMMON = frozenset(
     [
         "sessionId",

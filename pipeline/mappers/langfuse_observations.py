@@ -111,9 +111,7 @@ def read(observations: Any, field: str = "observations") -> Spans:
         if span.id not in newest or newest[span.id][0] <= revision:
             newest[span.id] = (revision, span)
     # Exports list observations in no order, and another order must not look like another trace.
-    spans = tuple(
-        sorted((span for _, span in newest.values()), key=lambda span: (span.started_at or "", span.id))
-    )
+    spans = tuple(sorted((span for _, span in newest.values()), key=lambda span: (span.started_at or "", span.id)))
     ids = newest.keys()
     outer = tuple(span for span in spans if span.parent_id not in ids and span.type != "EVENT")
     status = _status(outer)
@@ -198,9 +196,7 @@ def _span(observation: Mapping[str, Any], place: str) -> tuple[Span, str]:
     )
 
 
-def _type_and_metadata(
-    known: Mapping[str, Any], rest: dict[str, Any], place: str
-) -> tuple[str, dict[str, Any]]:
+def _type_and_metadata(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> tuple[str, dict[str, Any]]:
     own = unwrap(known.get("metadata"))
     if not isinstance(own, dict):
         own = {} if fields.is_empty(own) else {"metadata": own}
@@ -259,11 +255,7 @@ def _status(outer: Sequence[Span]) -> Status:
 
 def _error(outer: Sequence[Span], spans: Sequence[Span]) -> str | None:
     """The message of the outer observation; where it has none, of the last one inside that has."""
-    told = [
-        span.error
-        for span in (*spans, outer[-1])
-        if span.error not in (None, "level ERROR, without a message")
-    ]
+    told = [span.error for span in (*spans, outer[-1]) if span.error not in (None, "level ERROR, without a message")]
     if outer[-1].error in told:
         return outer[-1].error
     return told[-1] if told else outer[-1].error

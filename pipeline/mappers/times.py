@@ -70,9 +70,7 @@ def _since_epoch(number: int | float, unit: Unit | None) -> str:
             microseconds = round(number * (1_000_000 / per_second))
         return _written(_EPOCH + timedelta(microseconds=microseconds), number)
     except OverflowError:
-        raise ValueError(
-            f"{_cut(number)} is out of the range of years 1 to 9999 when read as {unit}"
-        ) from None
+        raise ValueError(f"{_cut(number)} is out of the range of years 1 to 9999 when read as {unit}") from None
 
 
 def _written(moment: datetime, original: Any) -> str:

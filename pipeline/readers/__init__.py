@@ -38,7 +38,7 @@ def read_records(
     What cannot be read is a record with a problem. Raises UsageError where the file cannot be opened.
     """
     path = Path(path)
-    if starts_with(path, b"PAR1"):
+    if path.is_file() and starts_with(path, b"PAR1"):
         yield from read_parquet(path, name=name)
         return
     with open_blocks(path, block_bytes) as stream:

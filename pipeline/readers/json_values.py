@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from pipeline.models import Problem, Record
 from pipeline.readers.jsonl import json_record, too_long_problem
 from pipeline.readers.opening import BrokenStreamError
@@ -21,6 +23,10 @@ _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _BETWEEN_DOCUMENTS = re.compile(rb"[\s,\x1e\xef\xbb\xbf]*+")
 """Also a comma, the record separator of JSON text sequences (RFC 7464), and a byte order mark."""
 _LEVELS = 8
+_RUN_BYTES = 128 << 10
+_RUN_ATTEMPTS = 4
+_SEAM_BYTES = 64
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _balanced(levels: int, stops: bytes = rb'"\[\]{}') -> bytes:
@@ -51,6 +57,12 @@ def _end(pattern: re.Pattern[bytes], block: bytes, at: int) -> int:
     return found.end() if found else at
 
 
+def _alike(one: bytes, other: bytes) -> bytes:
+    """The beginning that both have."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))]
+
+
 class _Cutter:
     """Where the stream stands. What has begun and not ended is kept in pieces, while it is not too long."""
 
@@ -67,10 +79,12 @@ class _Cutter:
         self._is_escaped = False  # the last byte was a backslash in that string
         self._pieces: list[bytes] = []
         self._size = 0
+        self._seam = b""
 
     def cut(self, block: bytes) -> Iterator[Record]:
         """The records that end in this block."""
         start = at = 0  # where the record begins; how far the block was looked at
+        slow_until = 0  # runs of items were not found up to here
         size = len(block)
         while at < size:
             if self._is_in_string:
@@ -88,9 +102,16 @@ class _Cutter:
                     at += 1
                     start += self._is_array
             elif self._is_array and self._depth == 1:
+                if at == start >= slow_until and not self._size:
+                    run, at = self._run_of_items(block, at)
+                    slow_until = max(at, start + _RUN_BYTES) if not run else 0
+                    start = at
+                    for raw in run:
+                        yield self._finish(bytes(raw))
                 at = _end(_UP_TO_COMMA, block, at) + 1
                 mark = block[at - 1 : at]
                 if mark == b",":
+                    self._learn_seam(block, start, at)
                     yield self._finish(block[start : at - 1])
                     start = at
                 elif mark == b"]":
@@ -115,6 +136,34 @@ class _Cutter:
                     self._depth = 0
                     start = at
         self._keep(block[start:])
+
+    def _learn_seam(self, block: bytes, start: int, after_comma: int) -> None:
+        """How items of this array join: what stands around the comma, and how all so far begin alike."""
+        if self._size:
+            return
+        first = block[start : start + _SEAM_BYTES].lstrip()
+        second = block[after_comma : after_comma + _SEAM_BYTES]
+        space = second[: len(second) - len(second.lstrip())]
+        join = block[after_comma - 2 : after_comma] + space
+        seam = _alike(join + first, join + second[len(space) :])
+        self._seam = _alike(self._seam, seam) if self._seam.startswith(join) else seam
+
+    def _run_of_items(self, block: bytes, at: int) -> tuple[list[msgspec.Raw], int]:
+        """Whole items from here on, and where the next one begins.
+
+        A seam may as well stand inside an item. But what the strict parser takes as an array, when brackets
+        are put around it, is whole items: it cannot be a part of one.
+        """
+        seam_at = min(at + _RUN_BYTES, len(block))
+        for _ in range(_RUN_ATTEMPTS if self._seam else 0):
+            seam_at = block.rfind(self._seam, at, seam_at)
+            if seam_at < 0:
+                break
+            try:
+                return _decode_items(b"[%b]" % block[at : seam_at + 1]), seam_at + 2
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                continue
+        return [], at
 
     def _begin(self, mark: int) -> None:
         self._document += 1

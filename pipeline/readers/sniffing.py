@@ -71,7 +71,7 @@ def content_of(head: bytes, *, is_all: bool, is_named_lines: bool) -> Content | 
     if text.startswith(b"["):
         return Content.DOCUMENTS
     if text.startswith(b"{"):
-        is_lines = not is_all and b"\n" not in text or any(_object(line) is not None for line in lines[:2])
+        is_lines = (not is_all and b"\n" not in text) or any(_object(line) is not None for line in lines[:2])
         return Content.LINES if is_lines else Content.DOCUMENTS
     if any(_object(line) is not None for line in lines):
         return Content.LINES

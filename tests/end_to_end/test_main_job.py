@@ -58,7 +58,9 @@ def test_a_file_that_grew_is_read_again_and_only_the_new_is_sent(importer: Impor
     assert len(posts(emulator)) == 8
 
 
-def test_what_is_settled_on_one_target_says_nothing_about_another(importer: Importer, emulator: RunningEmulator) -> None:
+def test_what_is_settled_on_one_target_says_nothing_about_another(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(number) for number in range(5)])
     assert importer.run(source).code == 0
     with running_emulator() as second:

@@ -189,6 +189,9 @@ def test_a_plain_path_answers_as_jmespath_does(value: Any) -> None:
 
 
 def test_jmespath_is_loaded_only_by_who_needs_it() -> None:
-    code = "import sys; from pipeline.mappers.custom import custom_mapper as c; c({'input': 'a.b'}); print('jmespath' in sys.modules)"
+    code = (
+        "import sys; from pipeline.mappers.custom import custom_mapper; "
+        "custom_mapper({'input': 'a.b'}); print('jmespath' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import random
@@ -114,7 +115,8 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._running)
         for transport in self._transports:
-            transport.abort()
+            with contextlib.suppress(AttributeError):  # CPython 3.11: one that closed itself after a last write
+                transport.abort()
         await asyncio.wait_for(all_closed, 10)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -525,6 +527,8 @@ WHEN_REUSED = tuple(script for script in SLOW + BROKEN if script not in (closes_
 )
 def test_without_a_whole_answer_it_is_ambiguous_and_never_sent_again(kind: Kind, script: Script, reused: bool) -> None:
     seconds = 0.3 if script in SLOW else 5.0
+    # a reset may overtake the end of connecting, and then nothing was sent
+    expected = TransientError if script is resets_at_once else AmbiguousError
 
     async def on_a_warm_connection(peer: Peer) -> None:
         if peer.number == 1:
@@ -538,7 +542,7 @@ def test_without_a_whole_answer_it_is_ambiguous_and_never_sent_again(kind: Kind,
             if reused:
                 await post(transport)
             started = time.monotonic()
-            with pytest.raises(AmbiguousError):
+            with pytest.raises(expected):
                 await post(transport)
             took = time.monotonic() - started
             await asyncio.sleep(0.05)  # time for a second one, if there were any

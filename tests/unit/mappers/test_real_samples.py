@@ -1,0 +1,119 @@
+"""Exports that other people's software wrote, where they lie beside the repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.mappers import MAPPERS
+from pipeline.mappers.custom import custom_mapper
+from pipeline.mappers.detect import detect_format, doubt
+from pipeline.models import Status
+
+SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
+DOWNLOADS = sorted((SAMPLES / "langfuse").glob("*.json"))
+pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no real exports at {SAMPLES}")
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def decoded(value: Any) -> Any:
+    """A second opinion on unwrap: the standard library, as often as it takes."""
+    while isinstance(value, str) and value[:1] in ("{", "[", '"'):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+@pytest.mark.parametrize("path", DOWNLOADS, ids=lambda path: path.name.split(".")[0])
+class TestLangfuse:
+    def test_it_is_recognised(self, path: Path) -> None:
+        guess = detect_format([load(path)])
+        assert guess.is_sure
+        assert guess.mapper is MAPPERS["langfuse"]
+
+    def test_it_maps_with_every_observation(self, path: Path) -> None:
+        download = load(path)
+        trace = MAPPERS["langfuse"].map_trace(download)
+        assert trace.id == download["trace"]["id"]
+        assert trace.conversation_id == download["trace"]["sessionId"]
+        assert trace.status is Status.COMPLETED
+        spans = {span.id: span for span in trace.turns[0].spans}
+        assert spans.keys() == {observation["id"] for observation in download["observations"]}
+        for observation in download["observations"]:
+            span = spans[observation["id"]]
+            assert span.input == decoded(observation["input"])
+            assert span.output == decoded(observation["output"])
+            assert span.tokens == {kind: int(count) for kind, count in observation["usageDetails"].items()}
+
+    def test_what_was_said_is_found_again_in_the_turn(self, path: Path) -> None:
+        download = load(path)
+        turn = MAPPERS["langfuse"].map_trace(download).turns[0]
+        assert turn.input is not None
+        assert turn.output is not None
+        for mine, original in ((turn.input, download["trace"]["input"]), (turn.output, download["trace"]["output"])):
+            assert original is None or mine == decoded(original)
+
+
+@pytest.mark.parametrize(
+    ("file", "question", "answer"),
+    [
+        ("autogen", "Say 'Hello World!'", "Hello World!"),
+        ("pydantic-ai", "What is Langfuse?", "Langfuse is a tool designed for observability"),
+        ("google-adk", '"text": "hi"', "Hello Langfuse 👋!"),
+        ("vercel-aisdk", "What is the weather like today in San Francisco?", "getWeather"),
+        ("langgraph", "Search the web for 'example' and summarize.", "example"),
+    ],
+)
+def test_the_words_of_a_conversation_are_in_its_turn(file: str, question: str, answer: str) -> None:
+    (path,) = (path for path in DOWNLOADS if path.name.startswith(file))
+    turn = MAPPERS["langfuse"].map_trace(load(path)).turns[0]
+    assert question in json.dumps(turn.input, ensure_ascii=False)
+    assert answer in json.dumps(turn.output, ensure_ascii=False)
+
+
+def test_every_word_of_the_sharegpt_file_is_in_a_turn() -> None:
+    rows = load(SAMPLES / "chat" / "fastchat-dummy_conversation.json")
+    guess = detect_format(rows[:50])
+    assert guess.is_sure
+    assert guess.mapper is MAPPERS["chat"]
+    for row in rows:
+        trace = MAPPERS["chat"].map_trace(row)
+        said = [text for turn in trace.turns for text in (turn.input, turn.output)]
+        assert said == [message["value"] for message in row["conversations"]]
+
+
+def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
+    path = SAMPLES / "chat" / "tau-bench-MockAirlineDomainEnv-few_shot.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    guess = detect_format(rows)
+    assert not guess.is_sure
+    assert "messages_display" in doubt(guess)
+    mapper = custom_mapper({"input": "messages_display"})
+    assert [mapper.map_trace(row).turns[0].input for row in rows] == [row["messages_display"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("langsmith/langsmith_py_wrap_openai_stream.json", "LangSmith"),
+        ("otlp/opentelemetry-proto-trace.json", "OTLP"),
+        ("otlp/agentevals-k8s.json", "Jaeger"),
+        ("otlp/any-agent-OPENAI_trace.json", "OpenTelemetry"),
+        ("mlflow/generated_search_traces.jsonl", "MLflow"),
+        ("mlflow/generated_search_traces_df.jsonl", "MLflow"),
+    ],
+)
+def test_formats_that_come_later_are_named(file: str, name: str) -> None:
+    text = (SAMPLES / file).read_text(encoding="utf-8")
+    sample = [json.loads(line) for line in text.splitlines()] if file.endswith(".jsonl") else [json.loads(text)]
+    guess = detect_format(sample)
+    assert not guess.is_sure
+    assert f"looks like {name}" in doubt(guess).replace("a list of ", "").replace("a ", "")
