@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config as Config
     from pipeline.config import load_config as load_config
     from pipeline.dry_run import plan_import as plan_import
-    from pipeline.run import RunResult as RunResult
+    from pipeline.results import RunResult as RunResult
     from pipeline.run import run_import as run_import
 
 __version__ = "0.1.0"
@@ -31,7 +31,7 @@ __all__ = ["Config", "RunResult", "__version__", "load_config", "plan_import", "
 _HOMES = {
     "Config": "pipeline.config",
     "load_config": "pipeline.config",
-    "RunResult": "pipeline.run",
+    "RunResult": "pipeline.results",
     "run_import": "pipeline.run",
     "plan_import": "pipeline.dry_run",
 }

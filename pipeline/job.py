@@ -17,9 +17,6 @@ from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.plan import Source, fingerprint, recognise
 
-KILLED_EXIT_CODE = 137
-"""Of a run that was killed and cannot be continued, because its files have changed since."""
-
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -151,9 +151,12 @@ def _add_session(
 ) -> None:
     try:
         collected.add(to_session(trace, data, parts, repairs, mapper.family, mapper.name))
-    except RejectedError as error:
+    except (RejectedError, RecursionError) as error:
+        kind, text = "too_deep", "values are nested too deep to be sent; flatten them in the export"
+        if isinstance(error, RejectedError):
+            kind, text = error.kind, str(error)
         for part in parts:
-            collected.reject(Reject(part, "map", error.kind, str(error), trace.id, mapper.name))
+            collected.reject(Reject(part, "map", kind, text, trace.id, mapper.name))
 
 
 def _part(record: Record) -> Part:

@@ -55,18 +55,7 @@ _SPELLINGS = {
     "cost": ("totalCost", "total_cost"),
     "tokens": ("usageDetails", "usage_details"),
 }
-_SAME = [
-    "id",
-    "name",
-    "input",
-    "output",
-    "metadata",
-    "tags",
-    "release",
-    "version",
-    "environment",
-    "observations",
-]
+_SAME = ["id", "name", "input", "output", "metadata", "tags", "release", "version", "environment", "observations"]
 _NAMES = {name: name for name in _SAME} | {
     spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings
 }

@@ -5,14 +5,16 @@ Sources: reliability.md for what an answer means, api-contract.md for the routes
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from pipeline import __version__
+from pipeline.config import Config
 from pipeline.errors import (
     AmbiguousError,
     ExistsError,
@@ -22,7 +24,7 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.uploader.counts import Counts
-from pipeline.uploader.transport import Answer, Transport
+from pipeline.uploader.transport import Answer, Transport, open_transport
 
 MAX_MESSAGE = 500
 """Characters of an API message that are kept."""
@@ -36,7 +38,7 @@ class StoredSession(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
-    id: str
+    id: str = Field(min_length=1)
     customId: str | None = None  # noqa: N815  (the wire's names)
     versionId: str | None = None  # noqa: N815
     testCaseId: str | None = None  # noqa: N815
@@ -71,6 +73,22 @@ class QueryTooLongError(TransientError):
 _SESSIONS: TypeAdapter[list[StoredSession]] = TypeAdapter(list[StoredSession])
 _VERSION: TypeAdapter[StoredVersion] = TypeAdapter(StoredVersion)
 _VERSIONS: TypeAdapter[list[StoredVersion]] = TypeAdapter(list[StoredVersion])
+
+
+@contextlib.asynccontextmanager
+async def opened_client(config: Config, counts: Counts) -> AsyncIterator[Client]:
+    """A client for the target and key of `config` (which has one: require_target), over the transport it names."""
+    transport = open_transport(
+        config.target.base_url,
+        timeout_seconds=config.upload.timeout_seconds,
+        max_at_once=config.upload.max_at_once,
+        ca_file=config.target.ca_file,
+        kind=config.upload.transport,
+    )
+    try:
+        yield Client(transport, config.api_key or SecretStr(""), counts)
+    finally:
+        await transport.close()
 
 
 class Client:

@@ -13,7 +13,7 @@ LONGEST_WAIT_SECONDS = 30.0
 
 def backoff_seconds(attempt: int, chance: random.Random) -> float:
     """Full jitter: anything between nothing and twice the wait before (attempt 1 is the first retry)."""
-    return chance.uniform(0, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt))
+    return chance.uniform(0, min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(attempt, 30)))
 
 
 def parse_retry_after(text: str | None, *, now: datetime, longest_seconds: float) -> float | None:
@@ -25,7 +25,7 @@ def parse_retry_after(text: str | None, *, now: datetime, longest_seconds: float
     except ValueError:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         if date.tzinfo is None:
             return None

@@ -1,0 +1,93 @@
+"""The end of a run: what it comes to, the files that say so, and what is forgotten."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.clock import Clock, iso
+from pipeline.errors import StoppedError, TraceImportError, UsageError
+from pipeline.job import Job
+from pipeline.ledger.runs import RunRow
+from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KILLED_EXIT_CODE = 137
+"""Of a run that was killed and cannot be continued, because its files have changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended; the files are in `folder`."""
+
+    summary: dict[str, Any]
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        """As the command would exit."""
+        return int(self.summary["exit_code"])
+
+    def manifest(self) -> pd.DataFrame:
+        """One row per session (columns: pipeline.manifest.COLUMNS)."""
+        import pandas as pd  # noqa: PLC0415  (heavy; loaded when somebody asks)
+
+        return pd.read_parquet(self.folder / "manifest.parquet")
+
+
+def end_run(job: Job, failure: TraceImportError | None, signal_number: int | None, clock: Clock) -> RunResult:
+    """Add up, write the files, prune. Raises `failure` again where it is the user's to mend before anything else."""
+    upload = job.config.upload
+    exit_code = exit_code_of(
+        job.runs.totals(job.run),
+        failure=failure,
+        signal_number=signal_number,
+        max_rejected=upload.max_rejected,
+        keeps_first=upload.on_conflict == "keep_first",
+    )
+    summary = write_results(job, job.run, exit_code, clock, error=str(failure) if failure is not None else None)
+    if isinstance(failure, UsageError):
+        raise failure
+    for folder in job.runs.prune(job.config.keep_runs):
+        shutil.rmtree(folder, ignore_errors=True)
+    return RunResult(summary, job.run.folder)
+
+
+def end_killed_run(job: Job, clock: Clock) -> None:
+    """An earlier run of this job was killed and cannot go on: what it did is written down all the same."""
+    if job.killed is not None:
+        why = "it was killed, and its files changed before it could go on"
+        write_results(job, job.killed, KILLED_EXIT_CODE, clock, error=why)
+
+
+def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error: str | None) -> dict[str, Any]:
+    """Manifest, rejects and summary, in this order; then the ledger says that the run has ended."""
+    from pipeline.manifest import write_manifest, write_rejects, write_summary  # noqa: PLC0415  (pyarrow is heavy)
+
+    finished_at = iso(clock.wall())
+    try:
+        write_manifest(run.folder, job.runs.entries(run))
+        write_rejects(run.folder, job.runs.rejects(run))
+        summary = summarise(
+            run,
+            job.runs.totals(run),
+            job.runs.sources(run),
+            finished_at=finished_at,
+            exit_code=exit_code,
+            target=job.config.target.base_url,
+            config_sha256=job.config.sha256(),
+            peak_rss_bytes=peak_rss_bytes(),
+            error=error,
+        )
+        write_summary(run.folder, summary)
+    except OSError as problem:
+        raise StoppedError(
+            f"{run.folder}: the results cannot be written ({problem.strerror}); the ledger has them all. "
+            "Make room and run again"
+        ) from problem
+    job.runs.finish(run, exit_code=exit_code, finished_at=finished_at, peak_rss_bytes=peak_rss_bytes())
+    return summary
