@@ -161,7 +161,7 @@ class Config(_Section):
     mapping: MappingConfig = MappingConfig()
     upload: UploadConfig = UploadConfig()
     rejects: RejectsConfig = RejectsConfig()
-    state_dir: Path = Path(".trace-import")
+    state_dir: Path = Field(default=Path(".trace-import"), validate_default=True)
     output_dir: Path | None = None
     keep_runs: int = Field(default=30, ge=1)
     limit: int | None = Field(default=None, ge=1)
@@ -170,6 +170,11 @@ class Config(_Section):
     target_name: str | None = Field(default=None, exclude=True)
     """What the ledger calls the target, where its address is not what identifies it (an emulator's port)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+
+    @field_validator("state_dir", "output_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return Path(os.path.abspath(value)) if value is not None else None
 
     @model_validator(mode="after")
     def _custom_needs_a_mapping(self) -> Config:
@@ -213,6 +218,8 @@ def load_config(
     """
     data, base = _read_yaml(Path(path)) if path is not None else ({}, Path.cwd())
     where = str(path) if path is not None else "options"
+    if path is not None:
+        data.setdefault("state_dir", ".trace-import")
     _make_paths_absolute(data, base)
     environment_url = environ.get("GALTEA_API_URL")
     if environment_url and "base_url" not in _section(data, "target", where):

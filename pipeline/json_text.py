@@ -206,8 +206,7 @@ class _Cleaner:
             case float():
                 return self._finite(value)
             case datetime():
-                utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-                return utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+                return _iso_utc(value)
             case date() | time():
                 return value.isoformat()
             case timedelta():
@@ -244,6 +243,14 @@ class _Cleaner:
             return self.text(value.decode("utf-8"))
         except UnicodeDecodeError:
             return base64.b64encode(value).decode()
+
+
+def _iso_utc(value: datetime) -> str:
+    try:
+        utc = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:  # within a day of the years 1 and 9999
+        return value.isoformat(timespec="microseconds")
+    return utc.isoformat(timespec="microseconds") + "Z"
 
 
 def _count(repairs: dict[str, int], kind: str) -> None:

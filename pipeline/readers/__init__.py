@@ -39,7 +39,7 @@ def read_records(
     """
     path = Path(path)
     if path.is_file() and starts_with(path, b"PAR1"):
-        yield from read_parquet(path, name=name)
+        yield from read_parquet(path, name=name, max_record_bytes=max_record_bytes)
         return
     with open_blocks(path, block_bytes) as stream:
         head, is_all, blocks = peek(stream)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.json_text import NO_REPAIRS, clean, encode_counted
 from pipeline.models import Problem, Record
+from pipeline.readers.jsonl import too_long_problem
 from pipeline.readers.opening import open_file
 
 BATCH_BYTES = 2 << 20
@@ -20,7 +21,7 @@ _MOST_LOST_ROWS = 10_000_000
 """More unreadable rows in one row group come from a corrupt count: the rest of them shares one record."""
 
 
-def read_parquet(path: Path, *, name: str, batch_bytes: int = BATCH_BYTES) -> Iterator[Record]:
+def read_parquet(path: Path, *, name: str, max_record_bytes: int, batch_bytes: int = BATCH_BYTES) -> Iterator[Record]:
     """The rows of a Parquet file; those that cannot be read carry a problem."""
     import pyarrow as pa  # noqa: PLC0415  (heavy: loads when used)
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -28,7 +29,9 @@ def read_parquet(path: Path, *, name: str, batch_bytes: int = BATCH_BYTES) -> It
     open_file(path).close()  # what is missing is a UsageError; errors after this are about the content
     broken = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
     try:
-        file = pq.ParquetFile(str(path), pre_buffer=False, buffer_size=_COLUMN_BUFFER_BYTES)
+        file = pq.ParquetFile(
+            str(path), pre_buffer=False, buffer_size=_COLUMN_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
+        )
         names = list(file.schema_arrow.names)
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
     except broken as error:
@@ -44,7 +47,8 @@ def read_parquet(path: Path, *, name: str, batch_bytes: int = BATCH_BYTES) -> It
                 for batch in _batches(file, index, group, batch_bytes):
                     for record in _records(batch, names, name, row):
                         row = record.ordinal
-                        yield record
+                        is_too_long = len(record.raw) > max_record_bytes
+                        yield _too_long(record, max_record_bytes) if is_too_long else record
             except broken as error:
                 problem = _corrupt("the rest of the row group cannot be read", error)
             for record in _lost(name, row, end, problem):
@@ -53,9 +57,12 @@ def read_parquet(path: Path, *, name: str, batch_bytes: int = BATCH_BYTES) -> It
 
 
 def _corrupt(what: str, error: Exception) -> Problem:
-    return Problem(
-        "corrupt", f"{what} ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__})"
-    )
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Problem("corrupt", f"{what} ({reason})")
+
+
+def _too_long(record: Record, max_bytes: int) -> Record:
+    return record._replace(data=None, raw=b"", problem=too_long_problem("row", max_bytes))
 
 
 def _lost(name: str, row: int, end: int, problem: Problem) -> Iterator[Record]:

@@ -15,6 +15,8 @@ FALL = 0.7
 PLATEAU_SECONDS = 10.0
 """After so long it is back where it was refused."""
 SLOWEST_PER_SECOND = 0.05
+BLIND_PER_SECOND = 1.0
+"""Refusals with nothing accepted in between say little about the limit; they slow down to this, the pauses do the rest."""
 
 
 class Limit:
@@ -25,7 +27,8 @@ class Limit:
         self._is_searching = ceiling is None
         self._target = ceiling if ceiling is not None else START_PER_SECOND
         """Where it was refused last, or the ceiling."""
-        self._used_seconds = 0.0
+        self._slowest = SLOWEST_PER_SECOND if ceiling is None else min(SLOWEST_PER_SECOND, ceiling)
+        self._used_seconds = 0.0 if ceiling is None else PLATEAU_SECONDS
         """Since the last fall, counting only the time in which the rate held requests back."""
         self._accepted = 0
         self._rate = self._target
@@ -51,8 +54,9 @@ class Limit:
     def fall(self, seconds: float) -> None:
         """The API refused for the first time in this congestion, so long after the last fall (pauses left out)."""
         seen = self._accepted / max(seconds, 1.0)
-        self._target = max(min(self._rate, seen) if seen else self._rate / 2, SLOWEST_PER_SECOND)
+        blind = max(self._rate / 2, min(self._rate, BLIND_PER_SECOND))
+        self._target = max(min(self._rate, seen) if seen else blind, self._slowest)
         self._is_searching = False
         self._used_seconds = 0.0
         self._accepted = 0
-        self._rate = max(self._target * FALL, SLOWEST_PER_SECOND)
+        self._rate = max(self._target * FALL, self._slowest) if seen else self._target

@@ -85,30 +85,33 @@ class Lookups:
     async def _ask(self, group: list[tuple[_Question, int]]) -> None:
         version_id = group[0][0].version_id
         started = self._clock.now()
+        is_probe = False
         try:
-            async with self._pace:
+            async with self._pace as is_probe:
                 started = self._clock.now()
                 try:
                     found = await self._client.find_sessions([question.custom_id for question, _ in group], version_id)
                 except asyncio.CancelledError:
-                    self._pace.abandoned()
+                    self._pace.abandoned(was_probe=is_probe)
                     raise
         except RefusedError as error:
             self._counts.throttled += 1
             self._pace.refused(error.retry_after, started)
             self._ask_again(group, counts=False)
         except QueryTooLongError as error:
+            self._pace.answered()
             if len(group) > 1:
                 self._group_size = max(1, len(group) // 2)
                 self._ask_again(group, counts=False)
             else:
                 self._fail(group, error)
         except TransientError as error:
-            self._pace.troubled()
+            self._pace.troubled(was_probe=is_probe)
             patient = [item for item in group if self._patience_left(item[0]) > 0]
             self._ask_again(patient, counts=True)
             self._fail([item for item in group if item not in patient], error)
         except (RejectedError, FatalError) as error:
+            self._pace.answered()
             self._fail(group, error)
         else:
             self._pace.answered()

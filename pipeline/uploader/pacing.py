@@ -36,6 +36,7 @@ class Pace:
         self._limit = Limit(max_per_second)
         self._max_pause_seconds = max_pause_seconds
         self._slots = asyncio.Semaphore(max_at_once)
+        self._turn = asyncio.Lock()
         self._next_start = now
         self._was_held_back = False
         self._paused_until = now
@@ -48,10 +49,10 @@ class Pace:
         self._next_probe = now
         self._breaker_moved = asyncio.Event()
         self.in_flight = 0
-        self.last_answer_at = now
+        self._last_answer_at = now
         """When the API last gave an answer that was not "later" or trouble."""
-        self.has_trouble = False
-        """Has any attempt since then gone wrong?"""
+        self._trouble_since: float | None = None
+        """When the first attempt after that went wrong, if one did."""
 
     @property
     def per_second(self) -> float:
@@ -62,6 +63,11 @@ class Pace:
     def is_waiting(self) -> bool:
         """Is the whole run paused, or the breaker open?"""
         return self._is_open or self._clock.now() < self._paused_until
+
+    @property
+    def trouble_seconds(self) -> float:
+        """How long nothing but trouble and "later" has come back; a run that asks nothing has no trouble."""
+        return 0.0 if self._trouble_since is None else self._clock.now() - self._trouble_since
 
     async def __aenter__(self) -> bool:
         """Wait for the turn; says whether this attempt is the breaker's probe, which counts against nobody."""
@@ -81,23 +87,22 @@ class Pace:
         self._slots.release()
 
     async def _pass_gates(self) -> bool:
-        while True:
-            now = self._clock.now()
-            if now < self._paused_until:
-                await self._clock.sleep(self._paused_until - now)
-            elif self._is_open:
-                if not self._probe_is_out and now >= self._next_probe:
-                    self._probe_is_out = True
-                    return True
-                await self._wait_for_breaker(now)
-            else:
-                start = max(self._next_start, now - CATCH_UP_SECONDS)
-                self._next_start = start + 1 / self._limit.per_second
-                if start <= now:
-                    return False
-                self._was_held_back = True
-                await self._clock.sleep(start - now)
-                if self._clock.now() >= self._paused_until and not self._is_open:
+        # One at a time, first come first served: what the others saw meanwhile counts for all who still wait.
+        async with self._turn:
+            while True:
+                now = self._clock.now()
+                if now < self._paused_until:
+                    await self._clock.sleep(self._paused_until - now)
+                elif self._is_open:
+                    if not self._probe_is_out and now >= self._next_probe:
+                        self._probe_is_out = True
+                        return True
+                    await self._wait_for_breaker(now)
+                elif now < self._next_start:
+                    self._was_held_back = True
+                    await self._clock.sleep(self._next_start - now)
+                else:
+                    self._next_start = max(self._next_start, now - CATCH_UP_SECONDS) + 1 / self._limit.per_second
                     return False
 
     async def _wait_for_breaker(self, now: float) -> None:
@@ -115,18 +120,18 @@ class Pace:
     def answered(self) -> None:
         """The API gave a real answer (stored, exists, rejected): things work."""
         now = self._clock.now()
-        self._limit.accept(now - self.last_answer_at, was_held_back=self._was_held_back)
+        self._limit.accept(now - self._last_answer_at, was_held_back=self._was_held_back)
         self._was_held_back = False
         self._failures = 0
         self._refusals = 0
-        self.last_answer_at = now
-        self.has_trouble = False
+        self._last_answer_at = now
+        self._trouble_since = None
         self._close_breaker()
 
     def refused(self, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all, and slower after it."""
         now = self._clock.now()
-        self.has_trouble = True
+        self._note_trouble(now)
         self._failures = 0
         self._close_breaker()
         wait = parse_retry_after(retry_after, now=self._clock.wall(), longest_seconds=self._max_pause_seconds)
@@ -140,23 +145,29 @@ class Pace:
             self._paused_until = max(self._paused_until, now + wait)
             self._next_start = self._fell_at = self._paused_until
 
-    def troubled(self) -> None:
+    def troubled(self, *, was_probe: bool) -> None:
         """No answer, or a broken one."""
         now = self._clock.now()
-        self.has_trouble = True
+        self._note_trouble(now)
         self._failures += 1
         if self._is_open:
-            self._probes += 1
-            self._probe_later(now)
+            if was_probe:  # the others left before the breaker opened, and tell nothing new
+                self._probes += 1
+                self._probe_later(now)
         elif self._failures >= BREAKER_THRESHOLD:
             self._is_open = True
             self._probes = 1
             self._probe_later(now)
 
-    def abandoned(self) -> None:
+    def abandoned(self, *, was_probe: bool) -> None:
         """An attempt was given up before it saw anything (the run stops)."""
-        self._probe_is_out = False
-        self._breaker_moved.set()
+        if was_probe:
+            self._probe_is_out = False
+            self._breaker_moved.set()
+
+    def _note_trouble(self, now: float) -> None:
+        if self._trouble_since is None:
+            self._trouble_since = now
 
     def _probe_later(self, now: float) -> None:
         self._probe_is_out = False

@@ -348,17 +348,18 @@ class Uploader:
                 journey.last_error = error
                 journey.used_attempts += not is_probe
                 journey.was_ambiguous |= isinstance(error, AmbiguousError)
-                self._pace.troubled()
+                self._pace.troubled(was_probe=is_probe)
                 raise
             except (ExistsError, RejectedError, FatalError):
                 self._pace.answered()
                 raise
             except asyncio.CancelledError:
-                self._pace.abandoned()
+                self._pace.abandoned(was_probe=is_probe)
                 raise
             finally:
                 journey.is_sending = False
-                journey.spent_seconds += self._clock.now() - started_at
+                if not is_probe:
+                    journey.spent_seconds += self._clock.now() - started_at
         self._pace.answered()
         self._budget.accept()
         journey.latency_ms = (self._clock.now() - started_at) * 1000
@@ -471,8 +472,8 @@ class Uploader:
     async def _watch(self) -> None:
         while True:
             await self._clock.sleep(1.0)
-            silence = self._clock.now() - self._pace.last_answer_at
-            if self._pace.has_trouble and silence > self._config.give_up_after_seconds and self._tasks:
+            silence = self._pace.trouble_seconds
+            if silence > self._config.give_up_after_seconds and self._tasks:
                 self.stop(
                     StoppedError(f"the API accepted nothing for {silence:.0f} s; stopped for now. Run again to go on")
                 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pandas as pd
 
+from pipeline import Config, load_config, run_import
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
 from tests.invariants import check_invariants, posts, read_manifest, read_rejects, read_summary
@@ -268,8 +270,6 @@ def test_records_without_an_id_keep_theirs_over_the_nights(importer: Importer, e
 
 
 def test_the_manifest_is_a_data_frame_in_python(importer: Importer, emulator: RunningEmulator) -> None:
-    from pipeline import load_config, run_import
-
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
     overrides = {
         "source.paths": [str(source)],
@@ -284,17 +284,11 @@ def test_the_manifest_is_a_data_frame_in_python(importer: Importer, emulator: Ru
     assert read_summary(result.folder) == result.summary
 
 
-async def _inside_a_loop(config: object) -> int:
-    from pipeline import run_import
-
-    return run_import(config).exit_code  # type: ignore[arg-type]
+async def _inside_a_loop(config: Config) -> int:
+    return run_import(config).exit_code
 
 
 def test_run_import_works_inside_a_running_loop(importer: Importer, emulator: RunningEmulator) -> None:
-    import asyncio
-
-    from pipeline import load_config
-
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
     overrides = {
         "source.paths": [str(source)],

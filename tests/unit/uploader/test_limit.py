@@ -75,4 +75,4 @@ def test_whatever_happens_the_rate_is_positive_and_under_the_ceiling(
             limit.accept(seconds, was_held_back=event == "accept")
         assert limit.per_second > 0
         assert limit.per_second <= (ceiling or float("inf"))
-        assert limit.per_second >= min(SLOWEST_PER_SECOND, ceiling or SLOWEST_PER_SECOND)
+        assert limit.per_second >= FALL * min(SLOWEST_PER_SECOND, ceiling or SLOWEST_PER_SECOND)

@@ -1,0 +1,1 @@
+"""Measurements, run by `make bench`; numbers are printed, never asserted."""

@@ -1,0 +1,39 @@
+"""Real exports that nobody here wrote: each is imported, or rejected for a reason that a person accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.emulator import RunningEmulator
+from tests.end_to_end.conftest import Importer
+from tests.invariants import check_invariants, read_rejects
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+pytestmark = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"the real exports are not at {SAMPLES}")
+
+
+def test_langfuse_downloads_are_all_imported(importer: Importer, emulator: RunningEmulator) -> None:
+    assert importer.run(SAMPLES / "langfuse").code == 0
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 8}
+    assert all(session["context"]["turns"][0]["input"] for session in emulator.sessions())
+
+
+def test_chat_files_are_imported_and_plain_transcripts_rejected(importer: Importer, emulator: RunningEmulator) -> None:
+    assert importer.run(SAMPLES / "chat").code == 3
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 500}
+    rejects = read_rejects(importer.last)
+    assert len(rejects) == 19
+    assert {line["error_kind"] for line in rejects} == {"unknown_format"}
+    assert all("format: custom" in line["error"] for line in rejects)
+
+
+@pytest.mark.parametrize("name", ["otlp", "langsmith", "mlflow"])
+def test_formats_that_come_later_are_named_and_not_imported(
+    importer: Importer, emulator: RunningEmulator, name: str
+) -> None:
+    done = importer.run(SAMPLES / name)
+    assert done.code == 2
+    assert "cannot be imported yet" in done.err
+    assert emulator.sessions() == []
