@@ -57,7 +57,7 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
         job = open_job(
             config.model_copy(update={"output_dir": None}), database, files, clock, results_dir=Path(scratch)
         )
-        batches = prepare(config, job.sources, scratch_dir=Path(scratch), is_stopping=lambda: stop.times > 0)
+        batches = prepare(job, scratch_dir=Path(scratch), is_stopping=lambda: stop.times > 0)
         for batch in batches:
             for send in job.sessions.admit(batch):
                 kinds[send.action] += 1
@@ -83,6 +83,7 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
             config_sha256=config.sha256(),
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
+            rejected_before=job.rejected_before,
         )
         summary |= {
             "sends": dict(kinds),

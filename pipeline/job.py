@@ -15,6 +15,7 @@ from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
+from pipeline.mappers.session import SessionMapper, session_mapper
 from pipeline.plan import Source, fingerprint, recognise
 
 
@@ -29,8 +30,11 @@ class Job:
     target: int
     mapping_sha256: str
     paths: dict[str, int]
+    to_session: SessionMapper
     sources: tuple[Source, ...]
     """What is to be read; files that are done are not among them."""
+    rejected_before: int
+    """Records in files that are done, which were rejected when those were read."""
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
@@ -59,13 +63,16 @@ class Job:
 
 def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
+    to_session = session_mapper(
+        config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
+    )
     runs = RunLedger(database)
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, _anchor(config))
     paths = runs.path_ids([str(file) for file in files])
-    done = runs.done_fingerprints(target, mapping_sha256, without_rejects=config.upload.retry_rejected)
+    done = runs.done_files(target, mapping_sha256, without_rejects=config.upload.retry_rejected)
     now = {file: fingerprint(file) for file in files}
-    unchanged = [file for file in files if done.get(str(file)) == now[file]]
+    unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     if config.source.session_per == "conversation" and len(unchanged) < len(files):
         unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
     to_read = [file for file in files if file not in set(unchanged)]
@@ -90,7 +97,19 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         policy=Policy(on_change=config.upload.on_change, retry_rejected=config.upload.retry_rejected),
         keep_records=config.rejects.include_record,
     )
-    return Job(config, runs, sessions, run, target, mapping_sha256, paths, sources, killed)
+    return Job(
+        config=config,
+        runs=runs,
+        sessions=sessions,
+        run=run,
+        target=target,
+        mapping_sha256=mapping_sha256,
+        paths=paths,
+        to_session=to_session,
+        sources=sources,
+        rejected_before=sum(done[str(file)].rejects for file in unchanged if str(file) not in finished_before),
+        killed=killed,
+    )
 
 
 def _begin_or_continue(

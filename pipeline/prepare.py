@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline import json_text
 from pipeline.assembly import Conversations
-from pipeline.config import Config
 from pipeline.errors import RejectedError
+from pipeline.job import Job
 from pipeline.ledger.sessions import Batch, Progress
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.mapper import Mapper
-from pipeline.mappers.session import SessionMapper, session_mapper
+from pipeline.mappers.session import SessionMapper
 from pipeline.models import Part, Record, Reject, SessionImport, Trace
 from pipeline.plan import Source, fingerprint
 from pipeline.readers import read_records
@@ -57,23 +57,19 @@ class _Collected:
         return batch
 
 
-def prepare(
-    config: Config, sources: Iterable[Source], *, scratch_dir: Path, is_stopping: Callable[[], bool]
-) -> Iterator[Batch]:
-    """Read the sources in order and yield what they hold, until all is read or `is_stopping` says so.
+def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> Iterator[Batch]:
+    """Read the job's sources in order and yield what they hold, until all is read or `is_stopping` says so.
 
     With `session_per: conversation`, traces that name a conversation wait on disk in `scratch_dir` until all is
     read; what was read when it stops early is still yielded, so that every record is charged.
     """
-    to_session = session_mapper(
-        config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
-    )
+    config, to_session = job.config, job.to_session
     groups_conversations = config.source.session_per == "conversation"
     limit = config.limit if config.limit is not None else sys.maxsize
     sessions = 0
     collected = _Collected()
     with Conversations(scratch_dir) as conversations:
-        for source in sources:
+        for source in job.sources:
             read = repaired = 0
             for record in read_records(source.path, name=source.name, max_record_bytes=config.source.max_record_bytes):
                 read += 1

@@ -82,6 +82,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             config_sha256=job.config.sha256(),
             peak_rss_bytes=peak_rss_bytes(),
             error=error,
+            rejected_before=job.rejected_before if run is job.run else 0,
         )
         write_summary(run.folder, summary)
     except OSError as problem:

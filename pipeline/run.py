@@ -114,9 +114,7 @@ class _Import:
 
     async def _sends(self) -> AsyncIterator[Sequence[Send]]:
         """Records are read, mapped and admitted to the ledger, batch by batch; what is to be sent comes out."""
-        batches = prepare(
-            self._config, self._job.sources, scratch_dir=self._job.run.folder, is_stopping=self._is_stopping
-        )
+        batches = prepare(self._job, scratch_dir=self._job.run.folder, is_stopping=self._is_stopping)
         loop = asyncio.get_running_loop()
         while (batch := await loop.run_in_executor(self._reading_thread, next, batches, None)) is not None:
             sends = await self._in_ledger_thread(self._job.sessions.admit, batch)

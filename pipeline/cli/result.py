@@ -54,6 +54,8 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     unchanged = sum(source["state"] == "unchanged" for source in summary["sources"])
     if unchanged:
         say(f"  {unchanged} of {len(summary['sources'])} files are done since an earlier run and were not read again")
+    if summary["rejected_before"]:
+        say(f"  {summary['rejected_before']:,} records in them were rejected then; --retry-rejected tries them again")
     if not summary["sessions"] and not summary["records_read"] and not summary["error"]:
         say("  Nothing was sent: there is nothing new.")
     say(

@@ -34,6 +34,13 @@ class SourceRow(NamedTuple):
     records_repaired: int
 
 
+class DoneFile(NamedTuple):
+    """What a file was like when it was done."""
+
+    fingerprint: str
+    rejects: int
+
+
 class Totals(NamedTuple):
     """What a run adds up to; computed from its rows, never kept beside them."""
 
@@ -91,16 +98,17 @@ class RunLedger:
                 for path in paths
             }
 
-    def done_fingerprints(self, target: int, mapping_sha256: str, *, without_rejects: bool) -> dict[str, str]:
-        """Files whose every record is settled, ignored or rejected, with the fingerprint they had then."""
+    def done_files(self, target: int, mapping_sha256: str, *, without_rejects: bool) -> dict[str, DoneFile]:
+        """Files whose every record is settled, ignored or rejected, by path."""
         schema = "past" if self._database.has_past else "main"
         query = (
-            f"SELECT p.path, d.fingerprint FROM {schema}.done_file d JOIN {schema}.path p ON p.id = d.path "
+            f"SELECT p.path, d.fingerprint, d.rejects FROM {schema}.done_file d JOIN {schema}.path p ON p.id = d.path "
             "WHERE d.target = ? AND d.mapping_sha256 = ?"
         )
         if without_rejects:
             query += " AND d.rejects = 0"
-        return dict(self._connection.execute(query, (target, mapping_sha256)).fetchall())
+        rows = self._connection.execute(query, (target, mapping_sha256))
+        return {path: DoneFile(mark, rejects) for path, mark, rejects in rows}
 
     # --- begin and end ------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def read_json_values(blocks: Iterable[bytes], *, name: str, max_record_bytes: in
         for block in blocks:
             yield from cutter.cut(block)
     except BrokenStreamError as error:
-        yield from cutter.end(Problem(error.kind, f"{error.reason}; what stands before was read"))
+        yield from cutter.end(error.problem)
     else:
         yield from cutter.end(None)
 

@@ -67,8 +67,7 @@ def lines_of(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes | Broken
             elif last:
                 pieces.append(last)
     except BrokenStreamError as error:
-        problem = Problem(error.kind, f"{error.reason}; what stands before was read")
-        yield BrokenLine(problem, b"".join(pieces))
+        yield BrokenLine(error.problem, b"".join(pieces))
     else:
         if size:
             yield b"".join(pieces).removeprefix(bom) if size <= max_bytes else too_long

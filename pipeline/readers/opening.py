@@ -18,6 +18,7 @@ import zstandard
 from isal import igzip_lib
 
 from pipeline.errors import TraceImportError, UsageError
+from pipeline.models import Problem
 
 BLOCK_BYTES = 1 << 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -33,19 +34,29 @@ class BrokenStreamError(TraceImportError):
         self.kind = kind
         self.reason = reason
 
+    @property
+    def problem(self) -> Problem:
+        """What a reader tells about it."""
+        before = "was read, and its end may be damaged" if self.kind == "corrupt" else "was read"
+        return Problem(self.kind, f"{self.reason}; what stands before {before}")
+
 
 @contextmanager
 def open_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Iterator[bytes]]:
     """The content of a file in blocks. Raises UsageError where the file cannot be opened."""
     with open_file(path) as file:
-        head = _read(file, 16)
-        codec = _codec_of(head)
-        if codec is not None:
-            yield _decompress(file, codec, head)
-        elif _is_framed(head):
-            yield _unframe(file, head)
-        else:
-            yield _plain(file, head, block_bytes)
+        yield _blocks(file, block_bytes)
+
+
+def _blocks(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+    head = _read(file, 16)
+    codec = _codec_of(head)
+    if codec is not None:
+        yield from _decompress(file, codec, head)
+    elif _is_framed(head):
+        yield from _unframe(file, head)
+    else:
+        yield from _plain(file, head, block_bytes)
 
 
 def starts_with(path: Path, magic: bytes) -> bool:

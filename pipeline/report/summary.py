@@ -24,6 +24,7 @@ def summarise(
     config_sha256: str,
     peak_rss_bytes: int,
     error: str | None,
+    rejected_before: int = 0,
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     return {
@@ -35,6 +36,7 @@ def summarise(
         "records_read": totals.records_read,
         "records_repaired": totals.records_repaired,
         "records_rejected": totals.records_rejected,
+        "rejected_before": rejected_before,
         "records_ignored": dict(totals.records_ignored),
         "traces": totals.traces,
         "sessions": totals.sessions,

@@ -23,10 +23,12 @@ def whose(found: StoredSession, session: SessionImport, ledger_id: str) -> Whose
     metadata = found.metadata or {}
     mark = metadata.get("trace_import")
     mark = mark if isinstance(mark, dict) else {}
-    if mark.get("ledger") == ledger_id:
-        return Whose.OURS if mark.get("sha256") == session.payload_sha256 else Whose.OURS_BUT_OTHER
+    is_ours, is_same = mark.get("ledger") == ledger_id, mark.get("sha256") == session.payload_sha256
+    if is_ours:
+        return Whose.OURS if is_same else Whose.OURS_BUT_OTHER
     if found.isProduction is not False or found.testCaseId is not None:
         return Whose.FOREIGN
-    if session.payload_sha256 in stored_sha256s(found.status or "", found.context, metadata):
+    # The mark first: a server that writes 1.0 as 1 has changed the text, and with it the hash of the content.
+    if is_same or session.payload_sha256 in stored_sha256s(found.status or "", found.context, metadata):
         return Whose.SAME_CONTENT
     return Whose.FOREIGN

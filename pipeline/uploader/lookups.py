@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pipeline.clock import Clock
 from pipeline.errors import FatalError, RefusedError, RejectedError, TraceImportError, TransientError
@@ -17,19 +17,24 @@ from pipeline.uploader.client import (
     find_query,
 )
 from pipeline.uploader.counts import Counts
-from pipeline.uploader.pacing import Pace
+from pipeline.uploader.pacing import BREAKER_THRESHOLD, Pace
 from pipeline.uploader.retry import backoff_seconds
 
 GATHER_SECONDS = 0.02
 """How long a group may gather before it is asked for."""
+MOST_TROUBLES = BREAKER_THRESHOLD + 2
+"""Look-ups of one session that failed: where nothing else works either, the breaker opens before."""
 
 
-class _Question(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Question:
     custom_id: str
     version_id: str
     asked_at: float
     patience_seconds: float
     answer: asyncio.Future[StoredSession | None]
+    times: int = 0
+    troubles: int = 0
 
 
 class Lookups:
@@ -40,7 +45,7 @@ class Lookups:
         self._pace = pace
         self._clock = clock
         self._chance = chance
-        self._questions: asyncio.Queue[tuple[_Question, int]] = asyncio.Queue()
+        self._questions: asyncio.Queue[_Question] = asyncio.Queue()
         self._waiting: set[asyncio.Task[None]] = set()
         self._group_size = MAX_IDS_PER_QUERY
         self._counts = counts
@@ -48,12 +53,12 @@ class Lookups:
     async def find(self, custom_id: str, version_id: str, *, patience_seconds: float) -> StoredSession | None:
         """The session under this id, or None where the API does not show it for so long.
 
-        A write may become visible late, so an empty answer is asked again until the patience ends.
-        Raises what the client raised where the API would not answer at all.
+        A write may become visible late, so an empty answer is asked again until the patience ends. Raises what
+        the client raised where the API would not answer; with patience, that takes more than an outage.
         """
         future: asyncio.Future[StoredSession | None] = asyncio.get_running_loop().create_future()
         question = _Question(custom_id, version_id, self._clock.now(), patience_seconds, future)
-        self._questions.put_nowait((question, 0))
+        self._questions.put_nowait(question)
         return await future
 
     async def run(self) -> None:
@@ -68,13 +73,13 @@ class Lookups:
             for task in self._waiting:
                 task.cancel()
 
-    def _gather(self, group: list[tuple[_Question, int]]) -> None:
-        version_id = group[0][0].version_id
+    def _gather(self, group: list[_Question]) -> None:
+        version_id = group[0].version_id
         others = []
         while len(group) < self._group_size and not self._questions.empty():
             item = self._questions.get_nowait()
-            ids = [question.custom_id for question, _ in group] + [item[0].custom_id]
-            if item[0].version_id == version_id and len(find_query(ids, version_id)) <= MAX_QUERY_BYTES:
+            ids = [question.custom_id for question in [*group, item]]
+            if item.version_id == version_id and len(find_query(ids, version_id)) <= MAX_QUERY_BYTES:
                 group.append(item)
             else:
                 others.append(item)
@@ -82,15 +87,15 @@ class Lookups:
         for item in others:
             self._questions.put_nowait(item)
 
-    async def _ask(self, group: list[tuple[_Question, int]]) -> None:
-        version_id = group[0][0].version_id
+    async def _ask(self, group: list[_Question]) -> None:
+        version_id = group[0].version_id
         started = self._clock.now()
         is_probe = False
         try:
             async with self._pace as is_probe:
                 started = self._clock.now()
                 try:
-                    found = await self._client.find_sessions([question.custom_id for question, _ in group], version_id)
+                    found = await self._client.find_sessions([question.custom_id for question in group], version_id)
                 except asyncio.CancelledError:
                     self._pace.abandoned(was_probe=is_probe)
                     raise
@@ -107,9 +112,11 @@ class Lookups:
                 self._fail(group, error)
         except TransientError as error:
             self._pace.troubled(was_probe=is_probe)
-            patient = [item for item in group if self._patience_left(item[0]) > 0]
+            for question in group:
+                question.troubles += not is_probe
+            patient = [question for question in group if self._bears(question)]
             self._ask_again(patient, counts=True)
-            self._fail([item for item in group if item not in patient], error)
+            self._fail([question for question in group if question not in patient], error)
         except (RejectedError, FatalError) as error:
             self._pace.answered()
             self._fail(group, error)
@@ -117,13 +124,13 @@ class Lookups:
             self._pace.answered()
             self._answer(group, found)
 
-    def _answer(self, group: list[tuple[_Question, int]], found: list[StoredSession]) -> None:
+    def _answer(self, group: list[_Question], found: list[StoredSession]) -> None:
         # Where one id has two sessions, the one made first is the one that everything else refers to.
         shown: dict[str | None, StoredSession] = {}
         for session in sorted(found, key=lambda item: item.createdAt or "", reverse=True):
             shown[session.customId] = session
         missing = []
-        for question, times in group:
+        for question in group:
             session_found = shown.get(question.custom_id)
             if question.answer.done():
                 continue
@@ -132,25 +139,32 @@ class Lookups:
             elif self._patience_left(question) <= 0:
                 question.answer.set_result(None)
             else:
-                missing.append((question, times))
+                missing.append(question)
         self._ask_again(missing, counts=True)
 
-    def _ask_again(self, group: list[tuple[_Question, int]], *, counts: bool) -> None:
-        for question, times in group:
+    def _ask_again(self, group: list[_Question], *, counts: bool) -> None:
+        for question in group:
             if question.answer.done():
                 continue
-            task = asyncio.ensure_future(self._later(question, times + counts))
+            question.times += counts
+            task = asyncio.ensure_future(self._later(question))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _later(self, question: _Question, times: int) -> None:
-        if times:
-            wait = 0.2 + backoff_seconds(min(times, 5), self._chance)
+    async def _later(self, question: _Question) -> None:
+        if question.times:
+            wait = 0.2 + backoff_seconds(min(question.times, 5), self._chance)
             await self._clock.sleep(min(wait, max(self._patience_left(question), 0.2)))
-        self._questions.put_nowait((question, times))
+        self._questions.put_nowait(question)
 
-    def _fail(self, group: list[tuple[_Question, int]], error: TraceImportError) -> None:
-        for question, _ in group:
+    def _bears(self, question: _Question) -> bool:
+        """May this question be asked again after trouble? Only empty answers use up its patience."""
+        return question.patience_seconds > 0 and (
+            self._patience_left(question) > 0 or question.troubles < MOST_TROUBLES
+        )
+
+    def _fail(self, group: list[_Question], error: TraceImportError) -> None:
+        for question in group:
             if not question.answer.done():
                 question.answer.set_exception(error)
 

@@ -90,7 +90,9 @@ class Importer:
         return clean | {"GALTEA_API_KEY": KEY, "GALTEA_API_URL": self.base_url} | self.environment
 
     def run(self, *sources: Path | str, options: Sequence[str] = (), verb: str = "run") -> Ended:
-        command = self.command(verb, *sources, options=options)
+        return self.execute(self.command(verb, *sources, options=options))
+
+    def execute(self, command: Sequence[str]) -> Ended:
         done = subprocess.run(command, env=self.env(), capture_output=True, text=True, timeout=120, check=False)
         assert KEY not in done.stdout + done.stderr
         return Ended(done.returncode, done.stdout, done.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.models import Problem
@@ -73,6 +73,7 @@ def test_a_line_over_the_limit_is_passed_over(block_bytes: int) -> None:
     assert records[1].problem.error == "the line is longer than 10 bytes (source.max_record_bytes)"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([b'{"a":"b"}', b"", b"  ", b"nope", b'"x', b"\r", b"1" * 30, b"\xff", b"\xef\xbb\xbf1"])),
     st.sampled_from([b"\n", b"\r\n"]),
@@ -87,6 +88,7 @@ def test_records_do_not_depend_on_the_blocks(
     assert read(content, max_record_bytes=max_record_bytes, block_bytes=block_bytes) == whole
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_records(content: bytes) -> None:
     lines = [line for line in content.split(b"\n") if line.strip()]

@@ -1,0 +1,10 @@
+"""`make bench`: every measurement, one after the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+for name in ("transports", "plan"):
+    print(f"== {name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=True)

@@ -1,0 +1,136 @@
+"""Bad input and bad settings: a clear message, the documented exit code, and nothing else is lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.emulator import RunningEmulator
+from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
+from tests.invariants import check_invariants, posts, read_rejects
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (
+            "source: {paths: [a.jsonl]}\ntarget: {version: ver_1}",
+            "target.version: unknown key; did you mean version_id?",
+        ),
+        ("source: {paths: [a.jsonl]}\ntarget: {version_id: v}\nupload: {max_at_once: many}", "upload.max_at_once"),
+        ("source: {paths: [a.jsonl]}\ntarget: {version_id: v, base_url: 'http://api.example.com'}", "plain http"),
+        ("source: {paths: [a.jsonl]}\ntarget: {version_id: v}\napi_key: gsk_1", "GALTEA_API_KEY"),
+        ("source: {paths: [missing.jsonl]}\ntarget: {version_id: v}", "missing.jsonl: there is no such file"),
+        ("source: {paths: ['*.none']}\ntarget: {version_id: v}", "no file matches"),
+        ("source: {paths: [a.jsonl]}\n\ttarget: x", "line 2"),
+        ("source: {paths: [a.jsonl], format: langfusee}\ntarget: {version_id: v}", "langfuse"),
+        ("source: {paths: [a.jsonl]}\ntarget: {version_id: v}\nmapping: {context: 'turns['}", "mapping.context"),
+    ],
+)
+def test_a_wrong_configuration_is_exit_2_and_says_where(importer: Importer, config: str, says: str) -> None:
+    write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    (importer.home / "c.yaml").write_text(config + "\n")
+    command = [*importer.command("run", options=["--version-id", "v"])[:4], "--state-dir", str(importer.state)]
+    done = importer.execute([*command, str(importer.home / "c.yaml")])
+    assert done.code == 2, done.out + done.err
+    assert says in done.err
+    assert "Traceback" not in done.err
+
+
+def test_no_key_no_version(importer: Importer) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    importer.environment = {"GALTEA_API_KEY": ""}
+    assert "GALTEA_API_KEY" in importer.run(source).err
+    assert importer.run(source).code == 2
+    importer.environment = {}
+    done = importer.execute([*importer.command("run")[:4], "--state-dir", str(importer.state), "--source", str(source)])
+    assert done.code == 2
+    assert "--version-id" in done.err
+
+
+def test_an_empty_file_and_blank_lines_are_no_records(importer: Importer, emulator: RunningEmulator) -> None:
+    (importer.home / "in").mkdir()
+    (importer.home / "in" / "empty.jsonl").touch()
+    (importer.home / "in" / "blank.jsonl").write_text("\n\n  \n")
+    done = importer.run(importer.home / "in")
+    assert done.code == 0, done.out + done.err
+    assert check_invariants(emulator, importer.last)["records_read"] == 0
+
+
+def test_a_folder_without_exports_is_fine_only_where_that_is_said(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    (importer.home / "in").mkdir()
+    assert importer.run(importer.home / "in").code == 2
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [in], allow_empty: true}\ntarget: {version_id: ver_123}\n")
+    assert importer.run(options=[str(config)]).code == 0
+
+
+def test_a_record_of_40_mb_is_a_reject_with_its_position(importer: Importer, emulator: RunningEmulator) -> None:
+    rows = [make_trace(1), make_trace(2, output="x" * 40_000_000), make_trace(3)]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    assert importer.run(source).code == 3
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 2}
+    line = read_rejects(importer.last)[0]
+    assert (line["position"], line["error_kind"], line["record"]) == ("line 2", "too_long", None)
+
+
+def _truncated_gzip(path: Path) -> Path:
+    lines = "".join(json.dumps(make_trace(number)) + "\n" for number in range(50))
+    whole = gzip.compress(lines.encode())
+    (path / "a.jsonl.gz").write_bytes(whole[: len(whole) * 3 // 4])
+    return path / "a.jsonl.gz"
+
+
+def _truncated_last_line(path: Path) -> Path:
+    text = "".join(json.dumps(make_trace(number)) + "\n" for number in range(20))
+    (path / "a.jsonl").write_text(text[:-30])
+    return path / "a.jsonl"
+
+
+@pytest.mark.parametrize("make", [_truncated_gzip, _truncated_last_line])
+def test_what_can_be_read_of_a_torn_file_is_read(
+    importer: Importer, emulator: RunningEmulator, make: Callable[[Path], Path]
+) -> None:
+    assert importer.run(make(importer.home)).code == 3
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"]["created"] >= 15
+    assert summary["records_rejected"] == 1
+
+
+def test_an_unrecognised_file_is_rejected_and_the_others_are_imported(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    write_jsonl(importer.home / "in" / "good.jsonl", [make_trace(1)])
+    write_jsonl(importer.home / "in" / "odd.jsonl", [{"temperature": 21}, {"temperature": 22}])
+    assert importer.run(importer.home / "in").code == 3
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1}
+    assert {line["error_kind"] for line in read_rejects(importer.last)} == {"unknown_format"}
+    alone = Importer(importer.home / "elsewhere", emulator.url).run(importer.home / "in" / "odd.jsonl")
+    assert alone.code == 2
+    assert "format not recognised" in alone.err
+    assert len(posts(emulator)) == 1
+
+
+def test_text_from_input_cannot_command_the_terminal(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(
+        importer.home / "a.jsonl", [make_trace(1), make_trace(2, id="\x1b[31mred", timestamp="\x1b[2J")]
+    )
+    done = importer.run(source)
+    plan = importer.run(source, verb="plan")
+    assert "\x1b" not in done.out + done.err + plan.out + plan.err
+    assert check_invariants(emulator, importer.last)["balanced"]
+
+
+def test_ids_that_no_url_likes_are_found_again(importer: Importer, emulator: RunningEmulator) -> None:
+    ids = ["a&b=c", "50%", "with space", "日本語", "x" * 300, " outer blanks ", "tab\there", "plus+sign", "a#b?c/d"]
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(number, id=name) for number, name in enumerate(ids)])
+    emulator.set_faults([{"match": "POST /sessions", "do": {"reset_after_commit": True}, "when": {"first": 9}}])
+    done = importer.run(source)
+    assert done.code == 0, done.out + done.err
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": len(ids)}
