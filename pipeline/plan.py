@@ -66,6 +66,14 @@ def fingerprint(path: Path) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}:{digest.hexdigest()[:32]}"
 
 
+def fingerprint_or_gone(path: Path) -> str:
+    """The fingerprint now; a file that is gone has none that was seen before."""
+    try:
+        return fingerprint(path)
+    except UsageError:
+        return "gone"
+
+
 def recognise(config: Config, files: Iterable[Path]) -> Iterator[Source]:
     """Decide the format of each file: as configured, or by looking at its beginning.
 

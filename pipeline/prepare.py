@@ -10,14 +10,14 @@ from typing import Any
 
 from pipeline import json_text
 from pipeline.assembly import Conversations
-from pipeline.errors import RejectedError
+from pipeline.errors import RejectedError, StoppedError, UsageError
 from pipeline.job import Job
 from pipeline.ledger.sessions import Batch, Progress
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.mapper import Mapper
 from pipeline.mappers.session import SessionMapper
 from pipeline.models import Part, Record, Reject, SessionImport, Trace
-from pipeline.plan import Source, fingerprint
+from pipeline.plan import Source, fingerprint_or_gone
 from pipeline.readers import read_records
 
 BATCH_SESSIONS = 400
@@ -71,7 +71,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
     with Conversations(scratch_dir) as conversations:
         for source in job.sources:
             read = repaired = 0
-            for record in read_records(source.path, name=source.name, max_record_bytes=config.source.max_record_bytes):
+            for record in _records(job, source):
                 read += 1
                 repaired += bool(record.repairs)
                 mapped = _map(record, source, collected)
@@ -96,7 +96,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
                 if sessions >= limit or is_stopping():
                     break
             else:
-                collected.finished[source.name] = fingerprint(source.path)
+                collected.finished[source.name] = fingerprint_or_gone(source.path)
             collected.progress[source.name] = Progress(read, repaired)
             if sessions >= limit or is_stopping():
                 break
@@ -111,6 +111,13 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
             if collected.is_full:
                 yield collected.take()
     yield collected.take()
+
+
+def _records(job: Job, source: Source) -> Iterator[Record]:
+    try:
+        yield from read_records(source.path, name=source.name, max_record_bytes=job.config.source.max_record_bytes)
+    except UsageError as error:  # it was there when the run began
+        raise StoppedError(f"{error}; it went while the run was on. Run again to go on") from error
 
 
 def _map(record: Record, source: Source, collected: _Collected) -> tuple[Trace, Mapper] | None:

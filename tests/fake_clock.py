@@ -8,7 +8,8 @@
         assert in_virtual_time(story) == 3600.0
 
 `asyncio.sleep`, timeouts and `loop.time()` follow the same time, so nothing under test needs to be told. Where
-everybody waits and nothing is due, a real loop would hang; this one raises `DeadlockError`.
+everybody waits and nothing is due, a real loop would hang; this one raises `DeadlockError`, and also where a story
+goes on and on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+LONGEST_STORY_SECONDS = 20_000.0
 START = datetime(2026, 8, 22, 8, 0, 0, tzinfo=UTC)
 
 
@@ -32,6 +34,7 @@ class FakeClock:
 
     def __init__(self) -> None:
         self._seconds = 0.0
+        self.ends_at = float("inf")
         self.wall_shift_seconds = 0.0
 
     def now(self) -> float:
@@ -63,6 +66,9 @@ class _Skipping(selectors.SelectSelector):
             raise DeadlockError("everybody waits, and nothing is due")
         if timeout > 0:
             self._clock.pass_time(timeout)
+        if self._clock.now() > self._clock.ends_at:
+            self._clock.ends_at = float("inf")  # so that the story can be cleaned up
+            raise DeadlockError("it goes on and on")
         return super().select(0)
 
 
@@ -75,9 +81,15 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._clock.now()
 
 
-def in_virtual_time(story: Callable[[FakeClock], Coroutine[Any, Any, T]], clock: FakeClock | None = None) -> T:
+def in_virtual_time(
+    story: Callable[[FakeClock], Coroutine[Any, Any, T]],
+    clock: FakeClock | None = None,
+    *,
+    longest_seconds: float = LONGEST_STORY_SECONDS,
+) -> T:
     """Run `story` to its end on a loop of its own; `clock` goes on from an earlier story where it is given."""
     clock = clock or FakeClock()
+    clock.ends_at = clock.now() + longest_seconds
     loop = _VirtualLoop(clock)
     try:
         return loop.run_until_complete(story(clock))

@@ -61,6 +61,8 @@ class Send(NamedTuple):
     session_id: str | None
     state: str | None
     """What the ledger knew of it; None: nothing."""
+    is_older: bool = False
+    """It was settled by an earlier run."""
 
 
 class Settlement(NamedTuple):
@@ -169,8 +171,10 @@ class SessionLedger:
                 self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
             return None
         version_id = known.version_id if known is not None and known.state in ("sent", "unknown") else None
-        session_id, state = (known.session_id, known.state) if known is not None else (None, None)
-        return Send(row, key, custom_id, session, decision.action, version_id, session_id, state)
+        if known is None:
+            return Send(row, key, custom_id, session, decision.action, None, None, None)
+        is_older = known.state in SETTLED_STATES and known.settled_run != self._run
+        return Send(row, key, custom_id, session, decision.action, version_id, known.session_id, known.state, is_older)
 
     def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int]) -> str | None:
         """The custom id that an earlier process of this run gave the record; _CHARGED where it is through with it."""

@@ -57,7 +57,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
     def to_session(
         trace: Trace, data: Any, parts: tuple[Part, ...], repairs: Mapping[str, int], family: str, format: str
     ) -> SessionImport:
-        seen = (data if over_record else dataclasses.asdict(trace)) if context_of or extra else None
+        seen = (data if over_record else _plain(trace)) if context_of or extra else None
         context_value = _context(trace) if context_of is None else _checked_context(context_of(seen))
         metadata = _metadata(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
@@ -88,6 +88,15 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         )
 
     return to_session
+
+
+def _plain(value: Any) -> Any:
+    """A trace as the values that JMESPath knows: it finds nothing in a tuple."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- its parts --------------------------------------------------------------------------------------------

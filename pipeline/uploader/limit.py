@@ -16,7 +16,7 @@ PLATEAU_SECONDS = 10.0
 """After so long it is back where it was refused."""
 SLOWEST_PER_SECOND = 0.05
 BLIND_PER_SECOND = 1.0
-"""Refusals with nothing accepted in between say little about the limit; they slow down to this, the pauses do the rest."""
+"""Refusals with nothing accepted in between say little about the limit: down to this, and the pauses do the rest."""
 
 
 class Limit:

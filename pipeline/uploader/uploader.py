@@ -44,6 +44,10 @@ MOSTLY = 0.5
 """When more than this share of the answers is "exists already", sessions are looked up before they are posted."""
 
 
+class _StoppingError(Exception):
+    """The run stops, and this session's next step would be a new request: it stays pending."""
+
+
 @dataclass(slots=True, eq=False)
 class _Journey:
     """What happens to one session in this process."""
@@ -57,6 +61,8 @@ class _Journey:
     refusals: int = 0
     spent_seconds: float = 0.0
     was_ambiguous: bool = False
+    is_change: bool = False
+    """The session is older than this run."""
     is_sending: bool = False
     has_place: bool = True
     first_sent_at: str | None = None
@@ -125,20 +131,18 @@ class Uploader:
             asyncio.create_task(self._guarded(work))
             for work in (self._dispatch(), self._lookups.run(), self._write_often(), self._watch())
         ]
+        taking = asyncio.create_task(self._take_all(batches))
+        for task in (taking, *workers):
+            task.add_done_callback(self._end_of_work)
         try:
-            async for sends in batches:
-                for send in sends:
-                    await self._take(send)
-            while self._held and not (self.is_stopping and not self._tasks):
+            while not taking.done() or (self._held and not (self.is_stopping and not self._tasks)):
                 await self._next_move()
             self._break_alike()
-            await self._write()
-        except StoppedError as error:
-            self.stop(error)
+            await self._guarded(self._write())
         finally:
-            for worker in workers:
+            for worker in (taking, *workers):
                 worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await asyncio.gather(taking, *workers, return_exceptions=True)
 
     def stop(self, failure: TraceImportError | None = None, *, at_once: bool = False) -> None:
         """Send nothing new. What is on the wire is waited for, unless `at_once`; the rest stays pending."""
@@ -152,6 +156,14 @@ class Uploader:
 
     # --- the queue ----------------------------------------------------------------------------------------
 
+    async def _take_all(self, batches: AsyncIterator[Sequence[Send]]) -> None:
+        try:
+            async for sends in batches:
+                for send in sends:
+                    await self._take(send)
+        except TraceImportError as error:  # reading broke off; what was read is sent all the same
+            self.failure = self.failure or error
+
     async def _take(self, send: Send) -> None:
         size = send.session.size
         while (
@@ -164,6 +176,7 @@ class Uploader:
             return  # it is in the ledger as pending
         end: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
         journey = _Journey(send, send.version_id or self._version_id, self._ends.get(send.custom_id), end)
+        journey.is_change = send.is_older
         self._ends[send.custom_id] = end
         self._held += 1
         self._held_bytes += size
@@ -199,8 +212,8 @@ class Uploader:
         if not journey.end.done():
             journey.end.set_result(None)
         self._moved.set()
-        if not task.cancelled() and task.exception() is not None:
-            self.stop(FatalError(f"a defect in trace-import: {task.exception()!r}", kind="defect"))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.stop(_defect(error))
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -211,7 +224,7 @@ class Uploader:
     async def _import(self, journey: _Journey) -> None:
         try:
             settlement = await self._steps(journey)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, _StoppingError):
             settlement = self._ended(journey, Outcome.PENDING, error=journey.last_error)
         except (FatalError, StoppedError) as error:
             self.stop(error)
@@ -230,11 +243,14 @@ class Uploader:
                 earlier = await asyncio.shield(journey.predecessor)
                 if earlier is not None and earlier.outcome in (Outcome.CREATED, Outcome.CHANGED):
                     session_id = earlier.session_id
+                    journey.is_change = earlier.outcome is Outcome.CHANGED
             if session_id is not None:
                 return await self._update(journey, session_id)
         elif self._exists_share > MOSTLY:
-            self._leave_place(journey)
-            found = await self._lookups.find(send.custom_id, journey.version_id, patience_seconds=0)
+            try:
+                found = await self._find(journey, 0)
+            except (TransientError, RejectedError):
+                found = None  # the POST will tell as well
             if found is not None:
                 return await self._adopt(journey, found)
             self._exists_share *= 0.98
@@ -253,14 +269,10 @@ class Uploader:
             except ExistsError as error:
                 return await self._adopt_existing(journey, error)
             except RejectedError as error:
-                if journey.was_ambiguous:
-                    return await self._look_after_ambiguity(journey, error)
-                return self._ended(journey, Outcome.REJECTED, error=error)
+                return await self._give_up(journey, Outcome.REJECTED, error)
             except TransientError as error:
                 if self._is_used_up(journey):
-                    if journey.was_ambiguous:
-                        return await self._look_after_ambiguity(journey, error)
-                    return self._ended(journey, Outcome.FAILED, error=error)
+                    return await self._give_up(journey, Outcome.FAILED, error)
                 await self._wait(journey, error)
                 continue
             self._exists_share *= 0.98
@@ -280,7 +292,7 @@ class Uploader:
                     return self._ended(journey, Outcome.FAILED, error=error, session_id=session_id)
                 await self._wait(journey, error)
                 continue
-            if send.action == "replace":
+            if send.action == "replace" and not journey.is_change:
                 return self._ended(journey, Outcome.CREATED, session_id=session_id, status=200, is_applied=True)
             return self._ended(
                 journey, Outcome.CHANGED, kind="updated", session_id=session_id, status=200, is_applied=True
@@ -288,11 +300,8 @@ class Uploader:
 
     async def _adopt_existing(self, journey: _Journey, exists: ExistsError) -> Settlement:
         self._exists_share = self._exists_share * 0.98 + 0.02
-        self._leave_place(journey)
         try:
-            found = await self._lookups.find(
-                journey.send.custom_id, journey.version_id, patience_seconds=self._config.lookup_seconds
-            )
+            found = await self._find(journey, self._config.lookup_seconds)
         except (TransientError, RejectedError) as error:
             return self._ended(journey, Outcome.UNKNOWN, error=error, kind="lookup_failed")
         if found is None:
@@ -312,22 +321,31 @@ class Uploader:
             case Whose.FOREIGN:
                 return self._ended(journey, Outcome.EXISTING, kind="other_payload", session_id=found.id)
 
-    async def _look_after_ambiguity(self, journey: _Journey, error: TraceImportError) -> Settlement:
-        """An attempt may have been stored, and later ones were not answered well: only a look-up can tell."""
-        self._leave_place(journey)
+    async def _give_up(self, journey: _Journey, outcome: Outcome, error: TraceImportError) -> Settlement:
+        """Rejected or failed, unless an attempt may have been stored: then only a look-up can tell."""
+        was_sent_before = journey.send.state in ("sent", "unknown")
+        if not journey.was_ambiguous and not was_sent_before:
+            return self._ended(journey, outcome, error=error)
         try:
-            found = await self._lookups.find(
-                journey.send.custom_id, journey.version_id, patience_seconds=self._config.lookup_seconds
-            )
+            found = await self._find(journey, self._config.lookup_seconds)
         except (TransientError, RejectedError):
-            found = None
-        if found is None:
             return self._ended(journey, Outcome.UNKNOWN, error=error)
-        return await self._adopt(journey, found)
+        if found is not None:
+            return await self._adopt(journey, found)
+        # What an earlier process sent has had the time to show; what this one sent may still come.
+        return self._ended(journey, Outcome.UNKNOWN if journey.was_ambiguous else outcome, error=error)
+
+    async def _find(self, journey: _Journey, patience_seconds: float) -> StoredSession | None:
+        self._leave_place(journey)
+        if self.is_stopping:
+            raise _StoppingError
+        return await self._lookups.find(journey.send.custom_id, journey.version_id, patience_seconds=patience_seconds)
 
     # --- one attempt --------------------------------------------------------------------------------------
 
     async def _attempt(self, journey: _Journey, request: Callable[[], Awaitable[T]]) -> T:
+        if self.is_stopping:
+            raise _StoppingError
         if not journey.has_place:
             await self._places.acquire()
             journey.has_place = True
@@ -373,9 +391,11 @@ class Uploader:
         )
 
     async def _wait(self, journey: _Journey, error: TransientError) -> None:
+        if self.is_stopping:
+            raise _StoppingError
         self._counts.retries += 1
         if isinstance(error, RefusedError):
-            return  # the pause is everybody's
+            return  # the pause is everybody's turn to wait
         self._leave_place(journey)
         seconds = backoff_seconds(max(journey.used_attempts, 1), self._chance)
         journey.spent_seconds += seconds
@@ -479,10 +499,21 @@ class Uploader:
                 )
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """What goes wrong in one piece of work stops the run."""
         try:
             await work
         except TraceImportError as error:
             self.stop(error)
+
+    def _end_of_work(self, task: asyncio.Task[None]) -> None:
+        """A defect does too: nothing may wait for a worker that is no more."""
+        self._moved.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.stop(_defect(error))
+
+
+def _defect(error: BaseException) -> FatalError:
+    return FatalError(f"a defect in trace-import, please report it: {error!r}", kind="defect")
 
 
 def _masked(text: str) -> str:

@@ -11,10 +11,10 @@ from tests.fake_clock import START, DeadlockError, FakeClock, in_virtual_time
 
 def test_a_sleep_takes_exactly_its_time_and_no_real_one() -> None:
     async def story(clock: FakeClock) -> float:
-        await clock.sleep(86_400.5)
+        await clock.sleep(3_600.5)
         return clock.now()
 
-    assert in_virtual_time(story) == 86_400.5
+    assert in_virtual_time(story) == 3_600.5
 
 
 def test_sleepers_wake_in_the_order_of_their_times() -> None:
@@ -37,6 +37,15 @@ def test_waiting_for_nothing_is_an_error_and_not_a_hang() -> None:
 
     with pytest.raises(DeadlockError):
         in_virtual_time(story)
+
+
+def test_a_story_without_end_is_an_error_and_not_a_hang() -> None:
+    async def story(clock: FakeClock) -> None:
+        while True:
+            await clock.sleep(1)
+
+    with pytest.raises(DeadlockError):
+        in_virtual_time(story, longest_seconds=100)
 
 
 def test_a_stall_moves_time_while_nobody_runs() -> None:

@@ -156,9 +156,9 @@ def test_a_corrupt_footer_is_one_reject(content: bytes) -> None:
 
 def three_groups(path: Path) -> Path:
     chance = random.Random(1)
-    texts = ["%x" % chance.getrandbits(400) for _ in range(900)]
+    texts = [f"{chance.getrandbits(400):x}" for _ in range(900)]
     table = pa.table({"id": range(900), "text": texts})
-    return write(path, table, row_group_size=300, data_page_size=1_000, compression="zstd")
+    return write(path, table, row_group_size=300, data_page_size=1_000, use_dictionary=False)
 
 
 def test_a_corrupt_page_costs_the_rest_of_its_row_group_only(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_corrupt_page_costs_the_rest_of_its_row_group_only(tmp_path: Path) -> 
     records = read_path(path)
     bad = [record for record in records if record.problem]
     assert len(records) == 900
-    assert 300 < bad[0].ordinal
+    assert bad[0].ordinal > 300
     assert [record.ordinal for record in bad] == list(range(bad[0].ordinal, 601))
     assert {record.problem.kind for record in bad if record.problem} == {"corrupt"}
     assert [record.data["id"] for record in records[600:]] == list(range(600, 900))
