@@ -25,9 +25,7 @@ class Conversation(NamedTuple):
     trace: Trace
     mapper: Mapper
     parts: tuple[Part, ...]
-    """In start order."""
-    superseded: tuple[Part, ...]
-    """Records that a newer or equal one of the same trace replaces."""
+    """All of its records in input order: the first one is the conversation's place, wherever reading ends."""
     repairs: Mapping[str, int]
 
 
@@ -55,7 +53,7 @@ class Conversations:
         self._mappers[mapper.name] = mapper
         # Our own values in our own scratch file (mode 0600, made new, deleted after): pickle reads no stranger's data.
         blob = pickle.dumps((trace, part, dict(repairs)), protocol=5)
-        try:
+        with self._disk_errors():
             connection = self._open()
             connection.execute(
                 "INSERT INTO part (family, conversation, started_at, mapper, trace) VALUES (?, ?, ?, ?, ?)",
@@ -64,49 +62,48 @@ class Conversations:
             self._count += 1
             if self._count % COMMIT_EVERY == 0:
                 connection.commit()
-        except sqlite3.OperationalError as error:
-            raise StoppedError(
-                f"{self._file}: cannot keep conversations on disk ({error}); make room, run again"
-            ) from error
 
     def merged(self) -> Iterator[Conversation]:
         """Conversation by conversation, in the order in which they first appeared."""
         if self._connection is None:
             return
-        self._connection.execute("CREATE INDEX by_conversation ON part (family, conversation, started_at, number)")
-        keys = self._connection.execute(
-            "SELECT family, conversation FROM part GROUP BY family, conversation ORDER BY min(number)"
-        )
-        for family, conversation in keys:
-            rows = self._connection.execute(
-                "SELECT mapper, trace FROM part WHERE family = ? AND conversation = ? ORDER BY started_at, number",
-                (family, conversation),
+        with self._disk_errors():
+            self._connection.execute("CREATE INDEX by_conversation ON part (family, conversation, started_at, number)")
+            keys = self._connection.execute(
+                "SELECT family, conversation FROM part GROUP BY family, conversation ORDER BY min(number)"
             )
-            yield self._merge(rows)
+            for family, conversation in keys:
+                rows = self._connection.execute(
+                    "SELECT number, mapper, trace FROM part WHERE family = ? AND conversation = ? "
+                    "ORDER BY started_at, number",
+                    (family, conversation),
+                )
+                yield self._merge(rows)
 
-    def _merge(self, rows: Iterable[tuple[str, bytes]]) -> Conversation:
-        newest: dict[str | int, tuple[Trace, Part]] = {}
-        superseded = []
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise StoppedError(
+                f"{self._file}: cannot keep conversations on disk ({error}); make room, run again"
+            ) from error
+
+    def _merge(self, rows: Iterable[tuple[int, str, bytes]]) -> Conversation:
+        traces: list[Trace] = []
+        parts: list[tuple[int, Part]] = []
         repairs: Counter[str] = Counter()
         mapper_names = []
-        for number, (mapper_name, blob) in enumerate(rows):
-            mapper_names.append(mapper_name)
+        for number, mapper_name, blob in rows:
             trace, part, repaired = pickle.loads(blob)
+            mapper_names.append(mapper_name)
+            parts.append((number, part))
             repairs.update(repaired)
-            key = trace.id if trace.id is not None and trace.id_is_unique else number
-            earlier = newest.get(key)
-            if earlier is not None and (earlier[0].revision or "") > (trace.revision or ""):
-                superseded.append(part)
-                continue
-            if earlier is not None:
-                superseded.append(earlier[1])
-            newest[key] = (trace, part)
-        traces = [trace for trace, _ in newest.values()]
+            _add_newest(traces, trace)
         return Conversation(
             trace=merge_traces(traces),
             mapper=self._mappers[mapper_names[0]],
-            parts=tuple(part for _, part in newest.values()),
-            superseded=tuple(superseded),
+            parts=tuple(part for _, part in sorted(parts, key=lambda pair: pair[0])),
             repairs=dict(repairs),
         )
 
@@ -125,6 +122,18 @@ class Conversations:
                     "mapper TEXT, trace BLOB)"
                 )
         return self._connection
+
+
+def _add_newest(traces: list[Trace], trace: Trace) -> None:
+    """A trace that is there already in a newer or the same state adds nothing; a newer state takes its place."""
+    for index, earlier in enumerate(traces):
+        if trace.id is None or not trace.id_is_unique or earlier.id != trace.id:
+            continue
+        if dataclasses.replace(earlier, revision=trace.revision) == trace or (earlier.revision and trace.revision):
+            if (trace.revision or "") > (earlier.revision or ""):
+                traces[index] = trace
+            return
+    traces.append(trace)
 
 
 def merge_traces(traces: list[Trace]) -> Trace:

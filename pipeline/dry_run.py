@@ -69,6 +69,7 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
         exit_code = exit_code_of(
             totals,
             failure=None,
+            was_stopped=stop.times > 0,
             signal_number=stop.signal_number,
             max_rejected=config.upload.max_rejected,
             keeps_first=config.upload.on_conflict == "keep_first",

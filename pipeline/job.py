@@ -75,18 +75,21 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     if config.source.session_per == "conversation" and len(unchanged) < len(files):
         unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
-    to_read = [file for file in files if file not in set(unchanged)]
+    done_already = set(unchanged)
+    to_read = [file for file in files if file not in done_already]
     sources = tuple(recognise(config, to_read))
     run, killed = _begin_or_continue(
         config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
     )
     finished_before = {source.path for source in runs.sources(run) if source.state == "done"}
-    for file in unchanged:
-        if str(file) not in finished_before:  # those count in this run, as an earlier process of it read them
-            runs.add_source(run, paths[str(file)], now[file], None, "unchanged")
+    # Files that an earlier process of this run finished count in this run: they are not "unchanged".
+    rows: list[tuple[int, str, str | None, str]] = [
+        (paths[str(file)], now[file], None, "unchanged") for file in unchanged if str(file) not in finished_before
+    ]
     for source in sources:
         format = source.mapper.name if source.mapper is not None else None
-        runs.add_source(run, paths[source.name], source.fingerprint, format, "reading")
+        rows.append((paths[source.name], source.fingerprint, format, "reading"))
+    runs.add_sources(run, rows)
     sessions = SessionLedger(
         database,
         run=run.number,

@@ -49,6 +49,7 @@ def find_files(config: Config) -> list[Path]:
                 "where having nothing to do is normal"
             )
         for match in matches:
+            _require_utf8(match)
             found.setdefault(os.path.realpath(match), match)
     return sorted(found.values())
 
@@ -87,7 +88,8 @@ def recognise(config: Config, files: Iterable[Path]) -> Iterator[Source]:
         if mapper is None and why_not:
             doubts.append(f"{path}: {why_not}")
         has_known = has_known or mapper is not None
-        yield Source(str(path), path, path.stat().st_size, fingerprint(path), mapper, why_not)
+        mark = fingerprint(path)
+        yield Source(str(path), path, int(mark.split(":")[0]), mark, mapper, why_not)
     if doubts and not has_known:
         raise UsageError("\n".join(doubts[:5]))
 
@@ -124,7 +126,7 @@ def _expand(pattern: str) -> Iterator[str]:
     if not glob.has_magic(pattern) or os.path.lexists(pattern):
         path = Path(pattern)
         if path.is_dir():
-            for folder, names, files in os.walk(path):
+            for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
                 names[:] = sorted(name for name in names if not name.startswith("."))
                 yield from (os.path.join(folder, name) for name in files if is_export(Path(name)))
         elif path.exists():
@@ -133,6 +135,18 @@ def _expand(pattern: str) -> Iterator[str]:
     for match in glob.iglob(pattern, recursive=True):
         if Path(match).is_file():
             yield match
+
+
+def _require_utf8(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UsageError(f"{shown}: this file's name is not UTF-8; rename it, or leave it out") from error
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
 
 
 def _why_nothing(pattern: str) -> str:

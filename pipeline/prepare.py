@@ -96,7 +96,8 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
                 if sessions >= limit or is_stopping():
                     break
             else:
-                collected.finished[source.name] = fingerprint_or_gone(source.path)
+                if config.limit is None:  # what the limit leaves out is for another run
+                    collected.finished[source.name] = fingerprint_or_gone(source.path)
             collected.progress[source.name] = Progress(read, repaired)
             if sessions >= limit or is_stopping():
                 break
@@ -104,7 +105,6 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
             if sessions >= limit:
                 collected.ignored += [(part, "limit") for part in group.parts]
             else:
-                collected.ignored += [(part, "superseded") for part in group.superseded]
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
                 _add_session(collected, to_session, group.trace, group.mapper, group.parts, data, group.repairs)
                 sessions += 1
@@ -137,7 +137,7 @@ def _map(record: Record, source: Source, collected: _Collected) -> tuple[Trace, 
         collected.reject(_map_reject(record, mapper, error.kind, str(error)))
         return None
     except _DEFECTS as error:
-        text = f"the mapper {mapper.name if mapper else '?'} failed on it ({error!r}); please report this"
+        text = f"the mapper {mapper.name if mapper else '?'} failed on it ({type(error).__name__}); please report this"
         collected.reject(_map_reject(record, mapper, "mapper_failed", text))
         return None
     return trace, mapper

@@ -11,6 +11,7 @@ from pipeline.clock import Clock, iso
 from pipeline.errors import StoppedError, TraceImportError, UsageError
 from pipeline.job import Job
 from pipeline.ledger.runs import RunRow
+from pipeline.report.snapshot import Stop
 from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ class RunResult:
         return pd.read_parquet(self.folder / "manifest.parquet")
 
 
-def end_run(job: Job, failure: TraceImportError | None, signal_number: int | None, clock: Clock) -> RunResult:
+def end_run(job: Job, failure: TraceImportError | None, stop: Stop, clock: Clock) -> RunResult:
     """Add up, write the files, prune. Raises `failure` again where it is the user's to mend before anything else."""
     upload = job.config.upload
     exit_code = exit_code_of(
         job.runs.totals(job.run),
         failure=failure,
-        signal_number=signal_number,
+        was_stopped=stop.times > 0,
+        signal_number=stop.signal_number,
         max_rejected=upload.max_rejected,
         keeps_first=upload.on_conflict == "keep_first",
     )
@@ -53,7 +55,8 @@ def end_run(job: Job, failure: TraceImportError | None, signal_number: int | Non
     if isinstance(failure, UsageError):
         raise failure
     for folder in job.runs.prune(job.config.keep_runs):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.parent == job.config.state_dir / "runs":  # an --output-dir is the user's
+            shutil.rmtree(folder, ignore_errors=True)
     return RunResult(summary, job.run.folder)
 
 

@@ -50,8 +50,8 @@ def run_import(
         job = open_job(config, database, files, clock, results_dir=config.state_dir)
         end_killed_run(job, clock)
         stop = stop or Stop()
-        failure = in_a_loop_of_its_own(lambda: _Import(job, database, clock, watch, stop).run())
-        return end_run(job, failure, stop.signal_number, clock)
+        failure = in_a_loop_of_its_own(_Import(job, database, clock, watch, stop).run, stop)
+        return end_run(job, failure, stop, clock)
 
 
 class _Import:
@@ -74,17 +74,22 @@ class _Import:
 
     async def run(self) -> TraceImportError | None:
         """Send everything; returns why it stopped, where it did."""
-        watching = asyncio.create_task(self._keep_watch())
+        failure: TraceImportError | None
+        beside = [asyncio.create_task(work) for work in (self._pass_signals_on(), self._keep_watch())]
         try:
-            return await self._send_everything()
+            failure = await self._send_everything()
+            self._job.mark_done(self._finished)
         except (FatalError, StoppedError, UsageError) as error:
-            return error
+            failure = error
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             self._reading_thread.shutdown()
             self._ledger_thread.shutdown()
-            self._job.mark_done(self._finished)
+        if self._uploader is None:  # what was asked before the first session is traffic too
+            self._job.sessions.settle([], self._snapshot.counts.traffic())
+        return failure
 
     async def _send_everything(self) -> TraceImportError | None:
         config, clock, chance = self._config, self._clock, random.Random()
@@ -128,15 +133,19 @@ class _Import:
     def _is_stopping(self) -> bool:
         return self._stop.times > 0 or (self._uploader is not None and self._uploader.is_stopping)
 
-    async def _keep_watch(self) -> None:
-        """Pass a signal on, tell whoever watches, and note files as done on the way."""
+    async def _pass_signals_on(self) -> None:
         passed_on = 0
         while True:
             await self._clock.sleep(WATCH_EVERY_SECONDS)
             if self._uploader is not None and self._stop.times > passed_on:
                 passed_on = self._stop.times
                 self._uploader.stop(at_once=passed_on > 1)
-            if self._watch is not None:
-                self._watch(self._snapshot)
+
+    async def _keep_watch(self) -> None:
+        """Tell whoever watches, and note files as done on the way. A watcher that fails is not told again."""
+        while True:
+            await self._clock.sleep(WATCH_EVERY_SECONDS)
             if self._finished and self._config.source.session_per == "trace":
                 await self._in_ledger_thread(self._job.mark_done, self._finished)
+            if self._watch is not None:
+                self._watch(self._snapshot)

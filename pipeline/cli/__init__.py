@@ -6,6 +6,7 @@ Verbs load when they are called, so that `--help` is instant.
 from __future__ import annotations
 
 import importlib
+import sqlite3
 import sys
 
 import click
@@ -76,6 +77,9 @@ def main() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except (OSError, sqlite3.Error) as error:
+        click.echo(f"Error: {safe(str(error))}; run again once that is mended", err=True)
+        sys.exit(75)
     except TraceImportError as error:
         click.echo(f"Error: {safe(str(error), keep_lines=True)}", err=True)
         sys.exit(5 if isinstance(error, FatalError) else 75 if isinstance(error, StoppedError) else 2)

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import SecretStr
 
 from pipeline.config import Config, load_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+EMULATOR_KEY = "gsk_emulator"
+EMULATOR_VERSION = "ver_123"
 _OVERRIDES = {
     "source": "source.paths",
     "format": "source.format",
@@ -57,6 +60,26 @@ def import_options(command: F) -> F:
     ):
         command = decorate(command)
     return command
+
+
+def emulator_options(command: F) -> F:
+    """Add --emulator and --data."""
+    command = click.option(
+        "--data", type=click.Path(path_type=Path), help="With --emulator: keep its sessions in this file."
+    )(command)
+    return click.option(
+        "--emulator", "use_emulator", is_flag=True, help="Send to an emulator of the API that runs just for this."
+    )(command)
+
+
+def for_emulator(config: Config, data: Path | None) -> Config:
+    """The config with an emulator as its target: a version that exists there, and the data file as its name."""
+    target = config.target
+    if target.version_id is None and target.product_id is None:
+        target = target.model_copy(update={"version_id": EMULATOR_VERSION})
+    # Its port differs from run to run; what it holds does not.
+    name = f"emulator:{data.absolute()}" if data is not None else None
+    return config.model_copy(update={"target": target, "target_name": name, "api_key": SecretStr(EMULATOR_KEY)})
 
 
 def config_from(config_file: Path | None, options: dict[str, Any], **extra: Any) -> Config:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.cli.options import config_from, import_options
+from pipeline.cli.options import config_from, emulator_options, for_emulator, import_options
 from pipeline.cli.result import print_plan
 
 
@@ -18,7 +19,8 @@ from pipeline.cli.result import print_plan
     "records, sessions and requests; the API may still refuse."
 )
 @import_options
-def plan(config_file: Path | None, as_json: bool, **options: Any) -> None:
+@emulator_options
+def plan(config_file: Path | None, as_json: bool, use_emulator: bool, data: Path | None, **options: Any) -> None:
     """Show what `run` would do: read and map everything, compare with the ledger, send nothing.
 
     \b
@@ -28,7 +30,13 @@ def plan(config_file: Path | None, as_json: bool, **options: Any) -> None:
     """
     from pipeline.dry_run import plan_import  # noqa: PLC0415  (loads the heavy rooms)
 
-    result = plan_import(config_from(config_file, options))
+    config = config_from(config_file, options)
+    with tempfile.TemporaryDirectory(prefix="trace-import-") as nothing:
+        if use_emulator:
+            config = for_emulator(config, data)
+            if data is None:  # a run would begin with an empty ledger
+                config = config.model_copy(update={"state_dir": Path(nothing)})
+        result = plan_import(config)
     if as_json:
         click.echo(json.dumps({**result.summary, "samples": result.samples, "rejects": result.rejects}, indent=2))
     else:

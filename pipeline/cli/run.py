@@ -14,16 +14,12 @@ from types import FrameType
 from typing import Any
 
 import click
-from pydantic import SecretStr
 
-from pipeline.cli.options import config_from, import_options
+from pipeline.cli.options import config_from, for_emulator, import_options
 from pipeline.cli.progress import watching
 from pipeline.cli.result import print_summary
 from pipeline.config import Config
 from pipeline.report.snapshot import Stop
-
-EMULATOR_KEY = "gsk_emulator"
-EMULATOR_VERSION = "ver_123"
 
 
 @click.command(
@@ -69,17 +65,14 @@ def _on_an_emulator(config: Config, data: Path | None) -> Iterator[tuple[Config,
     """The config, sent to an emulator that runs meanwhile; without a data file, its ledger is thrown away with it."""
     from pipeline.emulator import running_emulator  # noqa: PLC0415  (only when asked for)
 
+    config = for_emulator(config, data)
     target = config.target
-    if target.version_id is None and target.product_id is None:
-        target = target.model_copy(update={"version_id": EMULATOR_VERSION})
     with contextlib.ExitStack() as stack:
         ledger_dir = None
-        name = None
         if data is None:
             ledger_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trace-import-emulator-")))
         else:
             data.absolute().parent.mkdir(parents=True, exist_ok=True)
-            name = f"emulator:{data.absolute()}"  # its port differs from run to run, what it holds does not
         emulator = stack.enter_context(
             running_emulator(
                 data=data,
@@ -87,9 +80,7 @@ def _on_an_emulator(config: Config, data: Path | None) -> Iterator[tuple[Config,
                 product_ids=[target.product_id] if target.product_id else [],
             )
         )
-        target = target.model_copy(update={"base_url": emulator.url})
-        key = SecretStr(EMULATOR_KEY)
-        yield config.model_copy(update={"target": target, "target_name": name, "api_key": key}), ledger_dir
+        yield config.model_copy(update={"target": target.model_copy(update={"base_url": emulator.url})}), ledger_dir
 
 
 @contextlib.contextmanager

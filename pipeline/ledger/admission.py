@@ -59,7 +59,10 @@ def decide(session: SessionImport, known: Known | None, key: tuple[int, int], ru
     if known is None:
         return CREATE
     if known.seen_run == run and (known.seen_path, known.seen_ordinal) != key:
-        return _again_in_this_input(session, known)
+        decision = _again_in_this_input(session, known)
+        if decision.action == "replace" and known.state in SETTLED_STATES and known.settled_run != run:
+            return _settled_before(session, known, run, policy)._replace(displaces=True)
+        return decision
     if known.state in SETTLED_STATES:
         return _settled_before(session, known, run, policy)
     if known.state == "rejected" and not policy.retry_rejected and known.payload_sha256 == session.payload_sha256:
@@ -86,7 +89,8 @@ def _again_in_this_input(session: SessionImport, known: Known) -> Decision:
 def _settled_before(session: SessionImport, known: Known, run: int, policy: Policy) -> Decision:
     if session.trace_sha256 == known.trace_sha256:
         if session.payload_sha256 == known.payload_sha256:
-            return Decision("none", Outcome.SKIPPED)
+            kind = known.error_kind if known.state == "existing" else None  # other_payload stays so
+            return Decision("none", Outcome.SKIPPED, kind)
         if policy.on_change == "update" and known.state == "created":
             return Decision("update")
         return Decision(

@@ -96,6 +96,7 @@ class LedgerLock:
     def acquire(self) -> None:
         """Take the lock, or raise StoppedError that names who holds it."""
         try:
+            self._path.touch(mode=0o600)
             file = self._path.open("a+", encoding="utf-8")
         except OSError as error:
             raise StoppedError(f"{self._path}: cannot be written ({error.strerror})") from error
@@ -221,8 +222,9 @@ def opened_shadow(state_dir: Path) -> Iterator[Database]:
 def prepare_state_dir(state_dir: Path) -> None:
     """Make the state directory, readable by its owner only (it will hold prompts and answers)."""
     try:
-        (state_dir / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
-        state_dir.chmod(0o700)
+        if not state_dir.exists():
+            state_dir.mkdir(mode=0o700, parents=True)
+        (state_dir / "runs").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoppedError(f"{state_dir}: cannot keep the ledger here ({error.strerror})") from error
 

@@ -188,13 +188,13 @@ class RunLedger:
 
     # --- sources ------------------------------------------------------------------------------------------
 
-    def add_source(self, run: RunRow, path: int, fingerprint: str, format: str | None, state: str) -> None:
-        """Note a file of this run; one that was noted before keeps its counts."""
+    def add_sources(self, run: RunRow, rows: Sequence[tuple[int, str, str | None, str]]) -> None:
+        """Note files of this run (path, fingerprint, format, state); one that was noted before keeps its counts."""
         with self._database.transaction() as connection:
-            connection.execute(
+            connection.executemany(
                 "INSERT INTO source (run, path, fingerprint, format, state) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (run, path) DO UPDATE SET format = excluded.format, state = excluded.state",
-                (run.number, path, fingerprint, format, state),
+                [(run.number, *row) for row in rows],
             )
 
     def sources(self, run: RunRow) -> list[SourceRow]:
@@ -301,15 +301,6 @@ class RunLedger:
             "SELECT p.path, j.position, j.stage, j.error_kind, j.error, j.trace_id, j.format, j.record "
             "FROM reject j JOIN path p ON p.id = j.path WHERE j.run = ? ORDER BY j.path, j.ordinal",
             (run.number,),
-        )
-
-    def new_reject_outcomes(self, run: RunRow) -> Mapping[str, int]:
-        """Rejects by kind, for the summary's plain words."""
-        return dict(
-            self._connection.execute(
-                "SELECT error_kind, count(*) FROM reject WHERE run = ? GROUP BY error_kind ORDER BY 2 DESC",
-                (run.number,),
-            ).fetchall()
         )
 
     def _one(self, query: str, parameters: tuple[Any, ...]) -> Any:

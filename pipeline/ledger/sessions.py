@@ -143,6 +143,10 @@ class SessionLedger:
                     for source, progress in batch.progress.items()
                 ],
             )
+            connection.executemany(
+                "UPDATE source SET state = 'read' WHERE run = ? AND path = ? AND state = 'reading'",
+                [(self._run, self._paths[source]) for source in batch.finished],
+            )
         for send in sends:
             self.open_records.update(self._paths[part.source] for part in send.session.parts)
         return sends
@@ -295,7 +299,8 @@ class SessionLedger:
         row = connection.execute(
             "SELECT records FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *earlier)
         ).fetchone()
-        connection.execute("DELETE FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *earlier))
+        for table in ("entry", "reject"):
+            connection.execute(f"DELETE FROM {table} WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *earlier))
         self._ignore(connection, earlier, "superseded", row[0] if row is not None else 1)
 
     def _ignore(self, connection: sqlite3.Connection, key: tuple[int, int], reason: str, records: int) -> None:
@@ -377,7 +382,12 @@ class SessionLedger:
         if state is not None:  # an update that failed leaves a settled session settled, as it was
             keeps = "" if state in SETTLED_STATES else " AND state NOT IN ('created', 'existing')"
             connection.execute(f"UPDATE session SET state = ? WHERE id = ?{keeps}", (state, done.send.row))
-        if done.outcome is Outcome.REJECTED and entries.rowcount:  # none: it was superseded on the way
+        if done.outcome is not Outcome.REJECTED:
+            connection.executemany(
+                "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
+                [(self._run, self._paths[part.source], part.ordinal) for part in session.parts],
+            )
+        elif entries.rowcount:  # none: it was superseded on the way
             self._reject_parts(connection, session, done.error_kind, done.error, repeated=False)
 
     # --- rejects ------------------------------------------------------------------------------------------

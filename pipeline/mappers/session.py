@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote_plus
 
 from pipeline import json_text
 from pipeline.config import MappingConfig
@@ -31,6 +32,8 @@ from pipeline.payload import payload_sha256
 
 MAX_CUSTOM_ID = 200
 """Characters. The API's own limit is unknown (api-contract 11.3)."""
+MAX_ENCODED_ID = 1_200
+"""Characters in a query: a look-up of one id must pass the proxy in front of the API (api-contract 1.2)."""
 _ROOM_FOR_NUMBER = 12
 # fmt: off
 _OWN_KEYS = (
@@ -208,7 +211,10 @@ def _fill_template(template: str, trace: Trace, source: str, trace_id: str, form
 
 
 def _safe_id(text: str, limit: int) -> str:
-    if len(text) <= limit and text.isprintable() and text == text.strip():
+    is_plain = len(text) <= limit and text.isprintable() and text == text.strip()
+    if is_plain and len(quote_plus(text)) <= MAX_ENCODED_ID:
         return text
     clean = "".join(char if char.isprintable() else "_" for char in text[: limit - 33]).strip()
+    while len(quote_plus(clean)) > MAX_ENCODED_ID - 33:
+        clean = clean[: len(clean) // 2].strip()
     return f"{clean}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

@@ -74,6 +74,7 @@ def exit_code_of(
     totals: Totals,
     *,
     failure: TraceImportError | None,
+    was_stopped: bool,
     signal_number: int | None,
     max_rejected: int,
     keeps_first: bool,
@@ -86,7 +87,7 @@ def exit_code_of(
     if signal_number is not None:
         return 128 + signal_number
     outcomes: Mapping[str, int] = totals.outcomes
-    if isinstance(failure, StoppedError) or outcomes.get(Outcome.PENDING):
+    if isinstance(failure, StoppedError) or was_stopped or outcomes.get(Outcome.PENDING):
         return 75
     unsolved = [Outcome.FAILED, Outcome.UNKNOWN] + ([] if keeps_first else [Outcome.CONFLICT])
     if any(outcomes.get(outcome) for outcome in unsolved) or not is_balanced(totals):

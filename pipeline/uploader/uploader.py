@@ -289,7 +289,8 @@ class Uploader:
                 return self._ended(journey, Outcome.FAILED, error=error, kind="update_rejected", session_id=session_id)
             except TransientError as error:
                 if self._is_used_up(journey):
-                    return self._ended(journey, Outcome.FAILED, error=error, session_id=session_id)
+                    outcome = Outcome.UNKNOWN if journey.was_ambiguous else Outcome.FAILED
+                    return self._ended(journey, outcome, error=error, session_id=session_id)
                 await self._wait(journey, error)
                 continue
             if send.action == "replace" and not journey.is_change:
@@ -425,7 +426,7 @@ class Uploader:
             outcome=outcome,
             is_applied=is_applied,
             session_id=session_id,
-            version_id=journey.version_id,
+            version_id=journey.version_id if journey.send.action == "create" else None,
             http_status=getattr(error, "status", None) or status,
             attempts=journey.attempts,
             error_kind=kind or getattr(error, "kind", None),
@@ -513,7 +514,7 @@ class Uploader:
 
 
 def _defect(error: BaseException) -> FatalError:
-    return FatalError(f"a defect in trace-import, please report it: {error!r}", kind="defect")
+    return FatalError(f"a defect in trace-import, please report it: {type(error).__name__}", kind="defect")
 
 
 def _masked(text: str) -> str:

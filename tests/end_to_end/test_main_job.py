@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from pipeline import Config, load_config, run_import
 from pipeline.emulator import RunningEmulator, running_emulator
@@ -298,3 +299,66 @@ def test_run_import_works_inside_a_running_loop(importer: Importer, emulator: Ru
     }
     config = load_config(overrides=overrides, environ={"GALTEA_API_KEY": "gsk_x"})
     assert asyncio.run(_inside_a_loop(config)) == 0
+
+
+def test_an_output_folder_of_the_user_is_never_removed(importer: Importer, emulator: RunningEmulator) -> None:
+    write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    out = importer.home / "out"
+    out.mkdir()
+    (out / "precious.txt").touch()
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [a.jsonl]}\ntarget: {version_id: ver_123}\noutput_dir: out\nkeep_runs: 1\n")
+    for _ in range(3):
+        assert importer.run(options=[str(config)]).code == 0
+    assert (out / "precious.txt").exists()
+    assert (out / "summary.json").exists()
+
+
+def test_old_runs_are_pruned_and_their_sessions_stay_known(importer: Importer, emulator: RunningEmulator) -> None:
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [a.jsonl]}\ntarget: {version_id: ver_123}\nkeep_runs: 2\n")
+    for count in range(1, 6):
+        write_jsonl(importer.home / "a.jsonl", [make_trace(number) for number in range(count)])
+        assert importer.run(options=[str(config)]).code == 0
+    assert len(importer.runs) == 2
+    assert len(posts(emulator)) == 5
+
+
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+def test_what_a_limit_leaves_out_is_imported_without_it(
+    importer: Importer, emulator: RunningEmulator, session_per: str
+) -> None:
+    rows = [make_trace(number, session_id=f"talk-{number}") for number in range(6)]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    options = ["--session-per", session_per]
+    assert importer.run(source, options=[*options, "--limit", "2"]).code == 0
+    check_invariants(emulator, importer.last)
+    assert importer.run(source, options=options).code == 0
+    check_invariants(emulator, importer.last)
+    assert len(emulator.sessions()) == 6
+
+
+def test_a_newer_state_in_a_grown_file_is_only_reported_where_that_is_said(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    first = make_trace(1)
+    later = make_trace(1, output="OTHER", updated_at="2026-09-01 00:00:00.000000")
+    write_jsonl(importer.home / "a.jsonl", [first])
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [a.jsonl]}\ntarget: {version_id: ver_123}\nupload: {on_change: report}\n")
+    importer.run(options=[str(config)])
+    write_jsonl(importer.home / "a.jsonl", [first, later])
+    assert importer.run(options=[str(config)]).code == 0
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"changed": 1}
+    assert emulator.sessions()[0]["context"]["turns"][0]["output"] != "OTHER"
+
+
+def test_a_reject_that_a_newer_state_supersedes_is_no_reject(importer: Importer, emulator: RunningEmulator) -> None:
+    rule = {"match": "POST /sessions", "when": {"custom_id": "langfuse:trace-0", "first": 1}, "do": {"status": 422}}
+    emulator.set_faults([rule])
+    rows = [make_trace(number) for number in range(1_200)]
+    rows.append(make_trace(0, output="newer", updated_at="2026-09-01 00:00:00.000000"))
+    assert importer.run(write_jsonl(importer.home / "a.jsonl", rows)).code == 0
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"] == {"created": 1_200}
+    assert read_rejects(importer.last) == []

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from pipeline import load_config, run_import
 from pipeline.emulator import RunningEmulator
+from pipeline.report.snapshot import Stop
 from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
-from tests.invariants import check_invariants, posts, read_summary
+from tests.invariants import KEY, check_invariants, posts, read_summary
 
 
 def many(importer: Importer, count: int) -> Path:
@@ -53,15 +56,15 @@ def test_killed_again_and_again_until_it_is_done(importer: Importer, emulator: R
     print("seed", seed)
     chance = random.Random(seed)
     emulator.set_faults([{"match": "POST /sessions", "when": {"every": 11}, "do": {"reset_after_commit": True}}])
-    source = many(importer, 400)
+    source = many(importer, 1_500)
     for _ in range(6):
         process = importer.start(source, options=["--max-per-second", "200", "--max-at-once", "16"])
         time.sleep(chance.uniform(0.4, 1.6))
         end(process, signal.SIGKILL)
     done = importer.run(source)
     assert done.code == 0, done.out + done.err
-    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 400}
-    assert len(emulator.sessions()) == 400
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1_500}
+    assert len(emulator.sessions()) == 1_500
 
 
 def test_a_killed_run_whose_file_changed_gets_its_manifest_all_the_same(
@@ -115,3 +118,35 @@ def test_sigint_twice_ends_at_once_with_a_manifest(importer: Importer, emulator:
     emulator.set_faults([])
     assert importer.run(source).code == 0
     assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 100}
+
+
+def test_a_signal_while_conversations_are_read_blocks_nothing(importer: Importer, emulator: RunningEmulator) -> None:
+    rows = [
+        make_trace(number, session_id=f"talk-{number % 20}", timestamp=f"2026-08-22 08:00:00.{999999 - number:06d}")
+        for number in range(60_000)
+    ]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    process = importer.start(source, options=["--session-per", "conversation"])
+    wait_until(lambda: (importer.state / "runs").exists() and bool(list(importer.state.glob("runs/*/*.scratch"))))
+    time.sleep(1)
+    assert end(process, signal.SIGTERM).code == 143
+    check_invariants(emulator, importer.last)
+    done = importer.run(source, options=["--session-per", "conversation"])
+    assert done.code == 0, done.out + done.err
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 20}
+
+
+def test_a_stop_from_python_without_a_signal_is_not_success(importer: Importer, emulator: RunningEmulator) -> None:
+    source = many(importer, 500)
+    overrides = {
+        "source.paths": [str(source)],
+        "target.version_id": "ver_123",
+        "target.base_url": emulator.url,
+        "state_dir": importer.state,
+        "upload.max_per_second": 100,
+    }
+    stop = Stop()
+    threading.Timer(1.5, stop.request).start()
+    result = run_import(load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY}), stop=stop)
+    assert result.exit_code == 75
+    check_invariants(emulator, result.folder)

@@ -100,8 +100,7 @@ class _Night:
         nights.ledger_id = database.ledger_id
         self.ledger_id = database.ledger_id
         paths = self.runs.path_ids([SOURCE])
-        for path in paths.values():
-            self.runs.add_source(self.run, path, "f", "langfuse", "reading")
+        self.runs.add_sources(self.run, [(path, "f", "langfuse", "reading") for path in paths.values()])
         self.ledger = SessionLedger(
             database,
             run=self.run.number,

@@ -48,7 +48,9 @@ def test_retry_after_is_seconds_or_a_date_within_bounds(text: str | None, second
 @given(
     st.one_of(
         st.text(),
-        st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,20} [A-Za-z]{3} [0-9]{1,20} [0-9:]{1,30} [-+A-Z0-9]{1,9}", fullmatch=True),
+        st.from_regex(
+            r"[A-Z][a-z]{2}, [0-9]{1,20} [A-Za-z]{3} [0-9]{1,20} [0-9:]{1,30} [-+A-Z0-9]{1,9}", fullmatch=True
+        ),
     )
 )
 def test_whatever_retry_after_says_it_is_a_sane_wait_or_none(text: str) -> None:

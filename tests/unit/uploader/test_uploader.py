@@ -48,7 +48,9 @@ class Ruled(FakeServer):
 
 
 def reply(status: int, message: str = "", **headers: str) -> Answer:
-    return Answer(status, JSON | {k.replace("_", "-"): v for k, v in headers.items()}, json.dumps({"message": message}).encode())
+    return Answer(
+        status, JSON | {k.replace("_", "-"): v for k, v in headers.items()}, json.dumps({"message": message}).encode()
+    )
 
 
 def first(count: int, said: Answer | Exception, *, method: str = "POST") -> Rule:
@@ -176,7 +178,9 @@ def test_a_reject_after_an_attempt_of_a_killed_process_is_too(nights: Nights, se
     assert only(nights) == ("created", None)
 
 
-def test_what_an_earlier_process_sent_and_no_look_up_shows_is_rejected_in_the_end(nights: Nights, server: Ruled) -> None:
+def test_what_an_earlier_process_sent_and_no_look_up_shows_is_rejected_in_the_end(
+    nights: Nights, server: Ruled
+) -> None:
     server.latency_seconds = 1.0
     server.before = always(reply(413, "too long"))
     nights.night(sessions(1), killed_after=0.3)
@@ -270,8 +274,12 @@ def test_when_most_are_there_already_they_are_looked_up_before_they_are_posted(n
     assert len(server.posts()) < 100
 
 
-@pytest.mark.parametrize("said", [RESET, reply(500), reply(422), reply(429), HTML], ids=["reset", "500", "422", "429", "403"])
-def test_trouble_with_such_a_look_up_is_no_reason_to_stop(nights: Nights, server: Ruled, said: Answer | Exception) -> None:
+@pytest.mark.parametrize(
+    "said", [RESET, reply(500), reply(422), reply(429), HTML], ids=["reset", "500", "422", "429", "403"]
+)
+def test_trouble_with_such_a_look_up_is_no_reason_to_stop(
+    nights: Nights, server: Ruled, said: Answer | Exception
+) -> None:
     nights.upload = {"max_at_once": 4}
     made = all_there(server, 300)
     trouble = first(10, said, method="GET")
@@ -348,7 +356,9 @@ def test_nothing_accepted_for_long_stops_for_now(nights: Nights, server: Ruled, 
     assert set(totals.outcomes) <= {"pending", "unknown"}
 
 
-def test_a_first_trouble_after_a_long_silence_is_no_reason_to_give_up(nights: Nights, server: Ruled, clock: FakeClock) -> None:
+def test_a_first_trouble_after_a_long_silence_is_no_reason_to_give_up(
+    nights: Nights, server: Ruled, clock: FakeClock
+) -> None:
     server.before = first(1, reply(500))
     nights.upload = {"give_up_after_seconds": 60, "max_at_once": 1}
 
@@ -384,7 +394,9 @@ def test_an_outage_of_minutes_loses_nothing_and_fails_few(nights: Nights, server
     [reply(500), RESET, reply(429), reply(429, retry_after="5"), NotSentError("refused"), HTML],
     ids=["500", "reset", "429", "429 with Retry-After", "not sent", "an HTML 403"],
 )
-def test_after_a_stop_nothing_new_is_sent_not_even_again(nights: Nights, server: Ruled, said: Answer | Exception) -> None:
+def test_after_a_stop_nothing_new_is_sent_not_even_again(
+    nights: Nights, server: Ruled, said: Answer | Exception
+) -> None:
     server.latency_seconds = 2.0
     server.before = always(said)
     nights.upload = {"max_at_once": 4}
@@ -449,7 +461,9 @@ def test_a_defect_in_a_helper_stops_the_run_and_does_not_hang_it(nights: Nights,
     assert nights.failure.kind == "defect"
 
 
-def test_the_probe_of_an_open_breaker_costs_its_session_nothing(nights: Nights, server: Ruled, clock: FakeClock) -> None:
+def test_the_probe_of_an_open_breaker_costs_its_session_nothing(
+    nights: Nights, server: Ruled, clock: FakeClock
+) -> None:
     """A storm of timeouts: probes of half a minute each would use up the deadline of whoever carries them."""
     real_send = Ruled.send
 

@@ -114,7 +114,9 @@ def play_one_seed(home: Path, seed: int) -> None:
     for _ in range(chance.choice([0, 1, 2, 4])):
         server.faults = draw_faults(chance)
         server.faults = server.faults if server.faults.outage is None else shifted(server.faults, clock.now())
-        server.refuse = lambda body, refused=chance.random() < 0.7: 422 if refused and body["customId"] in bad_ids else None
+        server.refuse = lambda body, refused=chance.random() < 0.7: (
+            422 if refused and body["customId"] in bad_ids else None
+        )
         ending = {"killed_after": None, "stopped_after": None}
         ending[chance.choice(["killed_after", "stopped_after", "never"])] = chance.uniform(0, 8)
         ending.pop("never", None)
