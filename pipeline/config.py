@@ -234,7 +234,8 @@ def load_config(
         for name in sections:
             place = _section(place, name, where)
         place[leaf] = value
-    if "source" not in data or not _section(data, "source", where).get("paths"):
+    has_unknown = not data.keys() <= Config.model_fields.keys()
+    if not has_unknown and ("source" not in data or not _section(data, "source", where).get("paths")):
         raise UsageError(f"{where}: nothing to read; name files or folders in source.paths or with --source")
     _section(data, "target", where)
     key = environ.get("GALTEA_API_KEY", "").strip()

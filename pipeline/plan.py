@@ -128,13 +128,31 @@ def _expand(pattern: str) -> Iterator[str]:
         if path.is_dir():
             for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
                 names[:] = sorted(name for name in names if not name.startswith("."))
-                yield from (os.path.join(folder, name) for name in files if is_export(Path(name)))
-        elif path.exists():
+                yield from (os.path.join(folder, name) for name in files if _is_wanted(Path(folder, name)))
+        elif path.is_file():
             yield pattern
+        elif path.exists():
+            raise UsageError(f"{pattern}: not a regular file (a pipe or a device); write the data to a file first")
         return
     for match in glob.iglob(pattern, recursive=True):
         if Path(match).is_file():
             yield match
+
+
+def left_out(config: Config) -> list[Path]:
+    """Files in the source folders that are no exports by their names, or cannot be opened: nobody looks at them."""
+    found = []
+    for pattern in config.source.paths:
+        if not Path(pattern).is_dir():
+            continue
+        for folder, names, files in os.walk(pattern, followlinks=True):
+            names[:] = [name for name in names if not name.startswith(".")]
+            found += [Path(folder, name) for name in files if not _is_wanted(Path(folder, name))]
+    return [path for path in sorted(found) if not path.name.startswith(".")]
+
+
+def _is_wanted(path: Path) -> bool:
+    return is_export(path) and path.is_file()
 
 
 def _require_utf8(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import SecretStr
 
+from pipeline.cli.text import safe
 from pipeline.config import Config, load_config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +81,17 @@ def for_emulator(config: Config, data: Path | None) -> Config:
     # Its port differs from run to run; what it holds does not.
     name = f"emulator:{data.absolute()}" if data is not None else None
     return config.model_copy(update={"target": target, "target_name": name, "api_key": SecretStr(EMULATOR_KEY)})
+
+
+def tell_left_out(config: Config) -> None:
+    """Say which files of the source folders nobody looks at."""
+    from pipeline.plan import left_out  # noqa: PLC0415  (loads the readers)
+
+    paths = left_out(config)
+    if paths:
+        names = ", ".join(safe(path.name) for path in paths[:5])
+        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+        click.echo(f"Not looked at, as they are no exports by their names: {names}{more}", err=True)
 
 
 def config_from(config_file: Path | None, options: dict[str, Any], **extra: Any) -> Config:

@@ -35,7 +35,8 @@ _ADVICE = {
     2: "Nothing was imported: the command or the configuration is wrong.",
     3: "Finished, with more rejects than allowed: see rejects.jsonl. Mend them and run it as --source, or allow them "
     "with --max-rejected.",
-    4: "Finished, but not everything is imported: see the manifest, then run again.",
+    4: "Finished, but not everything is imported: see the manifest. Run again for what failed; a conflict needs a "
+    "mended export, or a mapping.custom_id that tells the two apart.",
     5: "Stopped: the target refuses. Mend the cause and run again.",
     75: "Stopped for now: run the same command again and it goes on.",
     130: "Interrupted: run the same command again and it goes on.",

@@ -251,6 +251,11 @@ def _disk_errors() -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
             raise
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise UsageError(
+                f"the ledger is damaged ({error}). Move ledger.sqlite (and its -wal, -shm) out of the state directory "
+                "and run again: nothing is doubled, the import finds its sessions by their marks"
+            ) from error
         raise StoppedError(
             f"the ledger cannot be written ({error}); nothing more was sent. Make room or mend the disk and run again"
         ) from error

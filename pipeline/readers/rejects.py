@@ -56,7 +56,7 @@ def _inner_record(raw: bytes, name: str, ordinal: int, position: str) -> Record:
         origin = line.position[line.position.index("(") + 1 : -1]
     position = f"{position} ({origin})"
     inner = bytes(line.record)
-    if line.record_base64 is not None:
+    if inner == b"null" and line.record_base64 is not None:  # a record that somebody mended in place counts
         try:
             inner = base64.b64decode(line.record_base64, validate=True)
         except (binascii.Error, ValueError):

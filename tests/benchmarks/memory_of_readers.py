@@ -65,8 +65,8 @@ def parquet(compression: str, *, dictionary: bool, page_rows: int = 1_024) -> Ca
     """Writers of one row group; writers look at the size of a page only every `page_rows` (all use 1,024)."""
 
     def make(path: Path, megabytes: int, size: int) -> None:
-        import pyarrow as pa  # noqa: PLC0415  (not while memory is measured)
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist(list(rows(megabytes, size)))
         pq.write_table(
@@ -99,7 +99,7 @@ CASES: list[tuple[str, int, Callable[[Path, int, int], None]]] = [
 
 def read(path: Path) -> None:
     """Read one file and print what it took."""
-    from pipeline.readers import read_records  # noqa: PLC0415  (what it takes is measured)
+    from pipeline.readers import read_records
 
     started = time.process_time()
     count = problems = 0

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
 
@@ -233,7 +234,7 @@ def test_the_breaker_opens_after_ten_failures_and_probes_with_one_at_a_time() ->
     opened_at = failures[BREAKER_THRESHOLD - 1]
     after = [at for at in rush.starts if at > opened_at]
     assert after == rush.probes
-    assert all(later - earlier >= 0.2 for earlier, later in zip(after, after[1:], strict=False))
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(after))
     assert after[-1] > 120 - LONGEST_PROBE_SECONDS - 1
 
 

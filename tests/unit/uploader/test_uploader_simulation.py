@@ -1,4 +1,4 @@
-"""The whole uploader in virtual time against a misbehaving server: whatever happens, nothing is lost, doubled or denied.
+"""The whole uploader in virtual time against a misbehaving server: nothing is lost, doubled or denied.
 
 Each seed draws how badly the server behaves, what it holds already, and when the process is killed or stopped;
 the last night is calm. `check` holds the invariants of reliability.md after every night that came to an end.
@@ -19,7 +19,7 @@ from pipeline.payload import create_body
 from pipeline.report.summary import is_balanced
 from tests.fake_clock import FakeClock
 from tests.unit.factories import make_session, make_trace
-from tests.unit.uploader.fake_server import Faults, FakeServer
+from tests.unit.uploader.fake_server import FakeServer, Faults
 from tests.unit.uploader.nights import VERSION, Nights
 
 COUNT = 40
@@ -114,9 +114,8 @@ def play_one_seed(home: Path, seed: int) -> None:
     for _ in range(chance.choice([0, 1, 2, 4])):
         server.faults = draw_faults(chance)
         server.faults = server.faults if server.faults.outage is None else shifted(server.faults, clock.now())
-        server.refuse = lambda body, refused=chance.random() < 0.7: (
-            422 if refused and body["customId"] in bad_ids else None
-        )
+        refused = bad_ids if chance.random() < 0.7 else set()
+        server.refuse = lambda body, refused=refused: 422 if body["customId"] in refused else None
         ending = {"killed_after": None, "stopped_after": None}
         ending[chance.choice(["killed_after", "stopped_after", "never"])] = chance.uniform(0, 8)
         ending.pop("never", None)
