@@ -235,6 +235,8 @@ class _Night:
         settlements = [self._settlement(send, fate) for send, fate in zip(group, fates, strict=False)]
         if settles:
             self.ledger.settle([settlement for settlement in settlements if settlement is not None])
+        else:
+            self.machine.in_doubt |= {(self.version, send.custom_id) for send in group}
             assert set(self._states()) >= {send.custom_id for send in group}
         self.sent += group
 

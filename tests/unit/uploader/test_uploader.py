@@ -229,7 +229,7 @@ def test_an_update_that_fails_leaves_the_session_settled_and_is_tried_again(nigh
     nights.night(sessions(1))
     server.before = always(reply(500), method="PATCH")
     nights.night(sessions(1, user_id="u2"))
-    assert only(nights)[0] == "failed"
+    assert only(nights)[0] == "unknown"  # a 500 may have been carried out
     server.before = lambda method, body: None
     nights.night(sessions(1, user_id="u2"))
     assert only(nights) == ("changed", "updated")
