@@ -30,11 +30,13 @@ DEFAULT_BASE_URL = "https://api.galtea.ai"
 MAPPING_REVISION = 1
 """Raised when our mapping changes so much that files which are done must be read again."""
 
+_HIDDEN = frozenset(["api_key", "base_dir", "target_name"])
+"""Fields of Config that are not the user's to write."""
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SourceConfig(_Section):
@@ -107,7 +109,10 @@ class MappingConfig(_Section):
     @field_validator("custom_id")
     @classmethod
     def _known_fields(cls, value: str) -> str:
-        fields = [name for _, name, _, _ in string.Formatter().parse(value) if name is not None]
+        parts = [part for part in string.Formatter().parse(value) if part[1] is not None]
+        fields = [name for _, name, _, _ in parts]
+        if any(form or conversion for _, _, form, conversion in parts):
+            raise ValueError("a field is only its name in braces, such as {id}: no format, no conversion")
         unknown = [name for name in fields if name not in CUSTOM_ID_FIELDS]
         if unknown:
             raise ValueError(f"{{{unknown[0]}}} is not known here; known are {', '.join(CUSTOM_ID_FIELDS)}")
@@ -218,6 +223,9 @@ def load_config(
     """
     data, base = _read_yaml(Path(path)) if path is not None else ({}, Path.cwd())
     where = str(path) if path is not None else "options"
+    for name in _HIDDEN & data.keys():
+        raise UsageError(f"{where}: {name}: unknown key")
+    data = {name: value for name, value in data.items() if value is not None}
     if path is not None:
         data.setdefault("state_dir", ".trace-import")
     _make_paths_absolute(data, base)
@@ -297,11 +305,14 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], Path]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise UsageError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from error
+    except ValueError as error:  # something that looks like a date, and is none
+        raise UsageError(f"{path}: not YAML ({error}); put quotes around what is no date") from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise UsageError(f"{path}: the configuration must be a mapping with keys such as source and target")
-    if "api_key" in data or "api_key" in (data.get("target") or {}):
+    target = data.get("target")
+    if "api_key" in data or (isinstance(target, dict) and "api_key" in target):
         raise UsageError(f"{path}: the API key does not belong in a file; set GALTEA_API_KEY in the environment")
     return data, path.resolve().parent
 
@@ -354,8 +365,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation
-    hidden = {"api_key", "base_dir", "target_name"} if model is Config else set()
-    return [name for name in model.model_fields if name not in hidden]
+    return [name for name in model.model_fields if model is not Config or name not in _HIDDEN]
 
 
 def _sha256(value: Any) -> str:

@@ -56,6 +56,10 @@ def facts(trace: Trace) -> bytes:
             found.add(_fact(f"{number}.input", turn.input))
         if turn.output is not None:
             found.add(_fact(f"{number}.output", turn.output))
+        if turn.error is not None:
+            found.add(_fact(f"{number}.error", turn.error))
+        if turn.retrieval_context is not None:
+            found.add(_fact(f"{number}.retrieval_context", turn.retrieval_context))
         for span in turn.spans:
             found.add(_fact("span", span.id))
             if span.ended_at is not None:

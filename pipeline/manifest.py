@@ -11,10 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import msgspec
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipeline.json_text import NotJsonError, decode
 
 ROWS_AT_ONCE = 5_000
 _INTEGERS = ("records", "traces", "turns", "spans", "http_status", "attempts")
@@ -97,7 +98,10 @@ def _record_field(raw: bytes | None) -> bytes:
     if raw is None:
         return b'"record":null'
     try:
-        msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # On its own, and within the line: there it is one level deeper, and a byte order mark is none.
+        is_json = not decode(raw).repairs and not decode(b'{"record":%b}' % raw).repairs
+    except NotJsonError:
+        is_json = False
+    if not is_json:
         return b'"record":null,"record_base64":"%b"' % base64.b64encode(raw)
-    return b'"record":%b' % raw.replace(b"\r", b" ").replace(b"\n", b" ").removeprefix(b"\xef\xbb\xbf")
+    return b'"record":%b' % raw.replace(b"\r", b" ").replace(b"\n", b" ")

@@ -128,9 +128,13 @@ def _checked_context(value: Any) -> Any:
 
 
 def _metadata(trace: Trace) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        (f"metadata.{key}" if key in _RESERVED else key): value for key, value in trace.metadata.items()
-    }
+    metadata: dict[str, Any] = {key: value for key, value in trace.metadata.items() if key not in _RESERVED}
+    for key in trace.metadata:
+        if key in _RESERVED:
+            name = f"metadata.{key}"
+            while name in metadata:
+                name = f"metadata.{name}"
+            metadata[name] = trace.metadata[key]
     if trace.id is not None:
         metadata["trace_id"] = trace.id
     for key in _OWN_KEYS:

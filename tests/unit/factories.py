@@ -11,10 +11,14 @@ from pipeline.models import Part, SessionImport, Trace, Turn
 SOURCE = "/exports/a.jsonl"
 
 
-def make_trace(id: str | None = "t1", *, turns: int = 1, **fields: Any) -> Trace:
+def make_trace(id: str | None = "t1", *, turns: int | tuple[Turn, ...] = 1, **fields: Any) -> Trace:
     """A trace that ended well: its turns ask and answer by number."""
-    made = tuple(Turn(input=f"question {number}", output=f"answer {number}") for number in range(turns))
+    made = turns if isinstance(turns, tuple) else _asked_and_answered(turns)
     return Trace(**({"id": id, "name": "support", "turns": made} | fields))
+
+
+def _asked_and_answered(count: int) -> tuple[Turn, ...]:
+    return tuple(Turn(input=f"question {number}", output=f"answer {number}") for number in range(count))
 
 
 def make_part(ordinal: int = 1, *, source: str = SOURCE, raw: bytes = b"{}") -> Part:
