@@ -150,11 +150,8 @@ class SessionImport:
     turns: int
     spans: int
     parts: tuple[Part, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes that this session holds in memory while it waits, about."""
-        return len(self.context) + len(self.metadata) + sum(len(part.raw) for part in self.parts) + 2_000
+    size: int
+    """Bytes that this session holds in memory while it waits, about."""
 
 
 class Reject(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
@@ -82,6 +83,81 @@ class Settlement(NamedTuple):
     latency_ms: float | None = None
 
 
+class _Change(NamedTuple):
+    """Which columns of the session's row a settlement changes."""
+
+    state: str | None
+    """None: it stays."""
+    content: Literal["sent", "unknown", "same"]
+    """What the server holds now: what was sent, something that nobody knows, or what it held before."""
+    has_version: bool
+
+
+def _change_of(done: Settlement) -> _Change:
+    state = _STATE_OF.get(done.outcome)
+    if done.outcome is Outcome.CHANGED and done.session_id is not None:
+        state = "created"  # ours, by its mark
+    content: Literal["sent", "unknown", "same"] = "same"
+    if done.is_applied or state in ("existing", "rejected"):
+        content = "sent"
+    elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
+        content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
+    return _Change(state, content, done.version_id is not None)
+
+
+_SETTLE_ENTRY = (
+    "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
+    "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
+    "WHERE run = ? AND path = ? AND ordinal = ?"
+)
+
+
+def _entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
+    return (
+        done.outcome,
+        done.session_id,
+        done.http_status,
+        done.attempts,
+        done.error_kind,
+        done.error,
+        done.first_sent_at,
+        done.settled_at,
+        done.latency_ms,
+        run,
+        *done.send.key,
+    )
+
+
+def _settle_session(change: _Change) -> str:
+    columns = ["http_status = ?", "error_kind = ?", "error = ?"]
+    if change.state in SETTLED_STATES:
+        columns += ["state = ?", "session_id = ?", "settled_run = ?"]
+    elif change.state is not None:  # an update that failed leaves a settled session settled, as it was
+        columns.append("state = CASE WHEN state IN ('created', 'existing') THEN state ELSE ? END")
+    if change.content != "same":
+        columns += ["trace_sha256 = ?", "payload_sha256 = ?", "facts = ?", "revision = ?"]
+    if change.has_version:
+        columns.append("version_id = ?")
+    return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
+
+
+def _session_values(done: Settlement, change: _Change, run: int) -> list[Any]:
+    session = done.send.session
+    values: list[Any] = [done.http_status, done.error_kind, done.error]
+    if change.state in SETTLED_STATES:
+        values += [change.state, done.session_id, run]
+    elif change.state is not None:
+        values.append(change.state)
+    if change.content == "sent":
+        values += [session.trace_sha256, session.payload_sha256, session.facts, session.revision]
+    elif change.content == "unknown":
+        values += ["", "", UNKNOWN_FACTS, None]
+    if change.has_version:
+        values.append(done.version_id)
+    values.append(done.send.row)
+    return values
+
+
 class Traffic(NamedTuple):
     """Requests since the last time they were told."""
 
@@ -120,6 +196,8 @@ class SessionLedger:
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way."""
+        self._has_upload_rejects = not is_new
+        """Are there any that a later outcome could make untrue? A run that goes on may have some."""
 
     # --- admission ----------------------------------------------------------------------------------------
 
@@ -320,11 +398,19 @@ class SessionLedger:
                 [(send.version_id or version_id, send.row) for send in sends],
             )
 
+    def withdraw(self, sends: Sequence[Send]) -> None:
+        """Take an intent back: these did not leave, and are what they were before."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "UPDATE session SET state = ? WHERE id = ? AND state = 'sent'",
+                [(send.state or "pending", send.row) for send in sends],
+            )
+
     def settle(self, settlements: Sequence[Settlement], traffic: Traffic = NO_TRAFFIC) -> None:
         """Write how these ended: the session's row and the run's row change together, or not at all."""
         with self._database.transaction() as connection:
-            for settlement in settlements:
-                self._settle_one(connection, settlement)
+            for change, alike in groupby(settlements, _change_of):
+                self._settle_alike(connection, change, list(alike))
             connection.execute(
                 "UPDATE run SET requests = requests + ?, retries = retries + ?, throttled = throttled + ?, "
                 "bytes_sent = bytes_sent + ? WHERE number = ?",
@@ -333,62 +419,28 @@ class SessionLedger:
         for settlement in settlements:
             if settlement.outcome is not Outcome.PENDING:
                 parts = settlement.send.session.parts
-                self.open_records.subtract(self._paths[part.source] for part in parts)
+                self.open_records.subtract([self._paths[part.source] for part in parts])
 
-    def _settle_one(self, connection: sqlite3.Connection, done: Settlement) -> None:
-        session = done.send.session
-        entries = connection.execute(
-            "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
-            "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
-            "WHERE run = ? AND path = ? AND ordinal = ?",
-            (
-                done.outcome,
-                done.session_id,
-                done.http_status,
-                done.attempts,
-                done.error_kind,
-                done.error,
-                done.first_sent_at,
-                done.settled_at,
-                done.latency_ms,
-                self._run,
-                *done.send.key,
-            ),
-        )
-        changes: dict[str, Any] = {
-            "http_status": done.http_status,
-            "error_kind": done.error_kind,
-            "error": done.error,
-        }
-        state = _STATE_OF.get(done.outcome)
-        if done.outcome is Outcome.CHANGED and done.session_id is not None:
-            state = "created"  # ours, by its mark
-        if state in SETTLED_STATES:
-            changes |= {"session_id": done.session_id, "settled_run": self._run}
-        if done.is_applied or state in ("existing", "rejected"):
-            changes |= {
-                "trace_sha256": session.trace_sha256,
-                "payload_sha256": session.payload_sha256,
-                "facts": session.facts,
-                "revision": session.revision,
-            }
-        elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
-            # Found on the server, ours, and with something else in it than what is in the row.
-            changes |= {"trace_sha256": "", "payload_sha256": "", "facts": UNKNOWN_FACTS, "revision": None}
-        if done.version_id is not None:
-            changes["version_id"] = done.version_id
-        columns = ", ".join(f"{name} = ?" for name in changes)
-        connection.execute(f"UPDATE session SET {columns} WHERE id = ?", (*changes.values(), done.send.row))
-        if state is not None:  # an update that failed leaves a settled session settled, as it was
-            keeps = "" if state in SETTLED_STATES else " AND state NOT IN ('created', 'existing')"
-            connection.execute(f"UPDATE session SET state = ? WHERE id = ?{keeps}", (state, done.send.row))
-        if done.outcome is not Outcome.REJECTED:
-            connection.executemany(
-                "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
-                [(self._run, self._paths[part.source], part.ordinal) for part in session.parts],
-            )
-        elif entries.rowcount:  # none: it was superseded on the way
-            self._reject_parts(connection, session, done.error_kind, done.error, repeated=False)
+    def _settle_alike(self, connection: sqlite3.Connection, change: _Change, settlements: list[Settlement]) -> None:
+        """Settlements in a row that change the same columns: one statement serves them all."""
+        run = self._run
+        if change.state == "rejected":
+            for done in settlements:
+                if connection.execute(_SETTLE_ENTRY, _entry_values(done, run)).rowcount:
+                    self._reject_parts(connection, done.send.session, done.error_kind, done.error, repeated=False)
+                # else it was superseded on the way
+        else:
+            connection.executemany(_SETTLE_ENTRY, [_entry_values(done, run) for done in settlements])
+            if self._has_upload_rejects:
+                connection.executemany(
+                    "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
+                    [
+                        (run, self._paths[part.source], part.ordinal)
+                        for done in settlements
+                        for part in done.send.session.parts
+                    ],
+                )
+        connection.executemany(_settle_session(change), [_session_values(done, change, run) for done in settlements])
 
     # --- rejects ------------------------------------------------------------------------------------------
 
@@ -407,6 +459,7 @@ class SessionLedger:
 
     def _write_reject(self, connection: sqlite3.Connection, reject: Reject, *, repeated: bool) -> None:
         part = reject.part
+        self._has_upload_rejects |= reject.stage == "upload"
         is_kept = self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD
         connection.execute(
             "INSERT OR REPLACE INTO reject (run, path, ordinal, stage, position, error_kind, error, trace_id, format, "

@@ -88,6 +88,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
             turns=len(trace.turns),
             spans=sum(len(turn.spans) for turn in trace.turns),
             parts=parts,
+            size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
         )
 
     return to_session
@@ -216,7 +217,8 @@ def _fill_template(template: str, trace: Trace, source: str, trace_id: str, form
 
 def _safe_id(text: str, limit: int) -> str:
     is_plain = len(text) <= limit and text.isprintable() and text == text.strip()
-    if is_plain and len(quote_plus(text)) <= MAX_ENCODED_ID:
+    # A character of ASCII takes three in a query at most, so this length says it all; quoting is slow.
+    if is_plain and ((text.isascii() and 3 * len(text) <= MAX_ENCODED_ID) or len(quote_plus(text)) <= MAX_ENCODED_ID):
         return text
     clean = "".join(char if char.isprintable() else "_" for char in text[: limit - 33]).strip()
     while len(quote_plus(clean)) > MAX_ENCODED_ID - 33:

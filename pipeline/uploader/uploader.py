@@ -26,10 +26,11 @@ from pipeline.ledger.sessions import Send, SessionLedger, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.payload import create_body, update_body
 from pipeline.uploader.attribution import Whose, whose
-from pipeline.uploader.client import Client, StoredSession
+from pipeline.uploader.client import Client, Created, StoredSession
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
+from pipeline.uploader.places import Places
 from pipeline.uploader.retry import RetryBudget, backoff_seconds
 
 ALIKE_LIMIT = 50
@@ -38,6 +39,8 @@ MAX_REFUSALS = 100
 """A "later" is everybody's matter, but one session that hears nothing else has used up its attempts."""
 MAX_WAITING = 20_000
 """Sessions in memory at most, however small they are."""
+INTENDED_AHEAD = 256
+"""Sessions that are written down as about to leave before they can: one commit serves them all."""
 SETTLE_EVERY_SECONDS = 0.2
 T = TypeVar("T")
 MOSTLY = 0.5
@@ -103,8 +106,11 @@ class Uploader:
         self._counts = counts
         self._lookups = Lookups(client, pace, clock, chance, self._counts)
         self._budget = RetryBudget(clock.now())
-        self._places = asyncio.Semaphore(2 * config.max_at_once)
+        self._places = Places(2 * config.max_at_once, self._start_more)
         self._queue: deque[_Journey] = deque()
+        self._intended: deque[_Journey] = deque()
+        self._may_intend = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], _Journey] = {}
         self._ends: dict[str, asyncio.Future[Settlement | None]] = {}
         self._held_bytes = 0
@@ -129,27 +135,35 @@ class Uploader:
         """Send all that comes; returns when everything is settled, or stopped, and written to the ledger."""
         workers = [
             asyncio.create_task(self._guarded(work))
-            for work in (self._dispatch(), self._lookups.run(), self._write_often(), self._watch())
+            for work in (self._intend_ahead(), self._lookups.run(), self._write_often(), self._watch())
         ]
+        intending = workers[0]
         taking = asyncio.create_task(self._take_all(batches))
         for task in (taking, *workers):
             task.add_done_callback(self._end_of_work)
         try:
             while not taking.done() or (self._held and not (self.is_stopping and not self._tasks)):
-                await self._next_move()
+                self._moved.clear()
+                await self._moved.wait()
             self._break_alike()
             await self._guarded(self._write())
+            if self.is_stopping:
+                await asyncio.wait([intending])
+                await self._guarded(self._withdraw())
         finally:
-            for worker in (taking, *workers):
-                worker.cancel()
-            await asyncio.gather(taking, *workers, return_exceptions=True)
+            self._intended.clear()  # whoever ends now leaves a place that nobody takes
+            working = [taking, *workers, *self._tasks]
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
 
     def stop(self, failure: TraceImportError | None = None, *, at_once: bool = False) -> None:
         """Send nothing new. What is on the wire is waited for, unless `at_once`; the rest stays pending."""
         if failure is not None and self.failure is None:
             self.failure = failure
         self.is_stopping = True
-        self._moved.set()
+        for event in (self._moved, self._may_intend, self._has_room):
+            event.set()
         for task, journey in self._tasks.items():
             if at_once or not journey.is_sending:
                 task.cancel()
@@ -166,12 +180,9 @@ class Uploader:
 
     async def _take(self, send: Send) -> None:
         size = send.session.size
-        while (
-            self._held
-            and not self.is_stopping
-            and (self._held >= MAX_WAITING or self._held_bytes + size > self._config.max_buffer_bytes)
-        ):
-            await self._next_move()
+        while not self.is_stopping and not self._has_room_for(size):
+            self._has_room.clear()
+            await self._has_room.wait()
         if self.is_stopping:
             return  # it is in the ledger as pending
         end: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
@@ -181,43 +192,54 @@ class Uploader:
         self._held += 1
         self._held_bytes += size
         self._queue.append(journey)
-        self._moved.set()
+        self._may_intend.set()
 
-    async def _dispatch(self) -> None:
+    def _has_room_for(self, size: int) -> bool:
+        return not self._held or (self._held < MAX_WAITING and self._held_bytes + size <= self._config.max_buffer_bytes)
+
+    async def _intend_ahead(self) -> None:
+        """Write down in groups what is about to leave: the commit of one group goes on while another is sent."""
         while not self.is_stopping:
-            if not self._queue:
-                await self._next_move()
+            if not self._queue or len(self._intended) > INTENDED_AHEAD // 2:
+                self._may_intend.clear()
+                await self._may_intend.wait()
                 continue
-            await self._places.acquire()
-            group = [self._queue.popleft()]
-            while self._queue and not self._places.locked():
-                await self._places.acquire()
-                group.append(self._queue.popleft())
+            count = min(len(self._queue), INTENDED_AHEAD - len(self._intended))
+            group = [self._queue.popleft() for _ in range(count)]
             await self._in_ledger_thread(self._ledger.intend, [journey.send for journey in group], self._version_id)
-            if self.is_stopping:
-                return
-            for journey in group:
-                task = asyncio.create_task(self._import(journey))
-                self._tasks[task] = journey
-                task.add_done_callback(self._forget)
+            self._intended.extend(group)
+            self._start_more()
+
+    async def _withdraw(self) -> None:
+        """What was written down and did not leave is not in flight."""
+        await self._in_ledger_thread(self._ledger.withdraw, [journey.send for journey in self._intended])
+
+    def _start_more(self) -> None:
+        """Who is written down starts, as long as there are places."""
+        while self._intended and not self.is_stopping and self._places.take():
+            journey = self._intended.popleft()
+            task = asyncio.create_task(self._import(journey))
+            self._tasks[task] = journey
+            task.add_done_callback(self._forget)
+        if len(self._intended) <= INTENDED_AHEAD // 2:
+            self._may_intend.set()
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         journey = self._tasks.pop(task)
-        if journey.has_place:
-            self._places.release()
         self._held -= 1
         self._held_bytes -= journey.send.session.size
         if self._ends.get(journey.send.custom_id) is journey.end:
             del self._ends[journey.send.custom_id]
         if not journey.end.done():
             journey.end.set_result(None)
-        self._moved.set()
+        self._leave_place(journey)
+        # Not at every session: who waits for room wants enough of it to be worth waking up for.
+        if self._held <= MAX_WAITING // 2 and self._held_bytes <= self._config.max_buffer_bytes // 2:
+            self._has_room.set()
+        if not self._held or self.is_stopping:
+            self._moved.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.stop(_defect(error))
-
-    async def _next_move(self) -> None:
-        self._moved.clear()
-        await self._moved.wait()
 
     # --- one session --------------------------------------------------------------------------------------
 
@@ -260,7 +282,7 @@ class Uploader:
         send = journey.send
         body = create_body(send.session, send.custom_id, version_id=journey.version_id, ledger_id=self._ledger_id)
 
-        async def post() -> StoredSession:
+        async def post() -> Created:
             return await self._client.create_session(body, custom_id=send.custom_id, version_id=journey.version_id)
 
         while True:
@@ -348,7 +370,7 @@ class Uploader:
         if self.is_stopping:
             raise _StoppingError
         if not journey.has_place:
-            await self._places.acquire()
+            await self._places.wait()
             journey.has_place = True
         async with self._pace as is_probe:
             started_at = self._clock.now()
@@ -406,7 +428,7 @@ class Uploader:
         """Who waits for something else than its turn keeps nobody from theirs."""
         if journey.has_place:
             journey.has_place = False
-            self._places.release()
+            self._places.leave()
 
     # --- outcomes -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,95 @@
+"""As little of Galtea's API as an import needs, in a process of its own: it takes everything, and costs next to nothing.
+
+It echoes each session whole, as the API does, so that reading the answer costs what it costs in earnest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import ssl
+import subprocess
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+_HEAD = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_VERSION = (
+    b'{"id":"ver_123","name":"1","productId":"prod_1","createdAt":"2026-08-22T08:00:00.000Z","deletedAt":null}'
+)
+_STAMP = b'","createdAt":"2026-08-22T08:00:00.000Z","testCaseId":null,"userId":"user_1","isSeed":false,'
+
+
+class Answering(asyncio.Protocol):
+    """As little HTTP as will do."""
+
+    count = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
+        self.rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        data = self.rest + data
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            head = data[:end].lower()
+            at = head.find(b"content-length:")
+            whole = end + 4 + (int(head[at + 15 :].split(b"\r", 1)[0]) if at >= 0 else 0)
+            if len(data) < whole:
+                break
+            self.transport.write(_answer(head, data[end + 4 : whole]))
+            data = data[whole:]
+        self.rest = data
+
+
+def _answer(head: bytes, body: bytes) -> bytes:
+    if head.startswith(b"post"):
+        Answering.count += 1
+        content = b'{"id":"session_%d%b%b' % (Answering.count, _STAMP, body[1:])
+        return _HEAD % (b"201 Created", len(content)) + content
+    content = _VERSION if b"/versions/" in head[:100] else b"[]"
+    return _HEAD % (b"200 OK", len(content)) + content
+
+
+def _serve(certificate: Path | None, say_port: Connection) -> None:
+    async def main() -> None:
+        context = None
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate / "server.pem", certificate / "server.key")
+        server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, ssl=context)
+        say_port.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    uvloop.run(main())
+
+
+@contextlib.contextmanager
+def cheap_api(certificate: Path | None) -> Iterator[str]:
+    """Its address, while it runs; with a `certificate` (make_certificate), over TLS."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(certificate, there), daemon=True)
+    process.start()
+    try:
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{here.recv()}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def make_certificate(folder: Path) -> None:
+    """ca.pem, and server.pem with server.key, for 127.0.0.1."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Benchmark CA")
+    (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
+    sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "server.ext")
+    openssl("x509", "-req", "-in", "server.csr", "-out", "server.pem", *sign)
