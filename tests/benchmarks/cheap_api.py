@@ -51,7 +51,8 @@ def _answer(head: bytes, body: bytes) -> bytes:
         Answering.count += 1
         content = b'{"id":"session_%d%b%b' % (Answering.count, _STAMP, body[1:])
         return _HEAD % (b"201 Created", len(content)) + content
-    content = _VERSION if b"/versions/" in head[:100] else b"[]"
+    path = head[: head.find(b"\r")]
+    content = _VERSION if b"/versions/" in path else b"{}" if b"sdk-version" in path else b"[]"
     return _HEAD % (b"200 OK", len(content)) + content
 
 

@@ -14,7 +14,6 @@ import multiprocessing
 import shutil
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ import httpx
 import uvloop
 
 from pipeline.uploader.transport import Kind, open_transport
+from tests.benchmarks.cheap_api import make_certificate
 
 BODY = b'{"customId":"otel:1","context":"' + b"x" * 2000 + b'"}'
 HEADERS = {
@@ -90,18 +90,6 @@ def server(certificate: Path | None) -> Iterator[str]:
     finally:
         process.terminate()
         process.join()
-
-
-def make_certificate(folder: Path) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Benchmark CA")
-    (folder / "server.ext").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-    openssl("req", *new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server")
-    sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "server.ext")
-    openssl("x509", "-req", "-in", "server.csr", "-out", "server.pem", *sign)
 
 
 # --- the candidates ---
