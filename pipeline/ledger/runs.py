@@ -240,6 +240,16 @@ class RunLedger:
         ).fetchone()
         return int(row[0])
 
+    def records_read(self, run: RunRow) -> int:
+        """Records of this run that earlier processes read."""
+        return int(self._one("SELECT coalesce(sum(records_read), 0) FROM source WHERE run = ?", (run.number,))[0])
+
+    def is_complete(self, run: RunRow) -> bool:
+        """Was every file of this run read to its end, and is no session of it pending?"""
+        unread = self._one("SELECT 1 FROM source WHERE run = ? AND state = 'reading' LIMIT 1", (run.number,))
+        pending = self._one("SELECT 1 FROM entry WHERE run = ? AND outcome = 'pending' LIMIT 1", (run.number,))
+        return unread is None and pending is None
+
     # --- results ------------------------------------------------------------------------------------------
 
     def totals(self, run: RunRow) -> Totals:
