@@ -11,6 +11,8 @@ from pipeline.ledger.database import Database
 
 CONTINUED_EXIT_CODES = (75, 130, 143)
 """A run that ended so, or was killed, goes on under the same id."""
+_NOTE_WORKING_RUN = "INSERT OR REPLACE INTO about (key, value) VALUES ('working_run', ?)"
+"""Of several runs without an end, the one that works now; the others were killed."""
 
 
 class RunRow(NamedTuple):
@@ -145,7 +147,9 @@ class RunLedger:
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
             )
-        return RunRow(int(cursor.lastrowid or 0), run_id, folder, started_at, is_continued=False)
+            number = int(cursor.lastrowid or 0)
+            connection.execute(_NOTE_WORKING_RUN, (str(number),))
+        return RunRow(number, run_id, folder, started_at, is_continued=False)
 
     def go_on(self, run: RunRow, *, folder: Path, config_sha256: str) -> RunRow:
         """An interrupted run works again."""
@@ -155,6 +159,7 @@ class RunLedger:
                 "config_sha256 = ? WHERE number = ?",
                 (str(folder), config_sha256, run.number),
             )
+            connection.execute(_NOTE_WORKING_RUN, (str(run.number),))
         return run._replace(folder=folder)
 
     def finish(self, run: RunRow, *, exit_code: int, finished_at: str, peak_rss_bytes: int) -> None:
