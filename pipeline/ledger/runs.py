@@ -14,6 +14,9 @@ CONTINUED_EXIT_CODES = (75, 130, 143)
 _NOTE_WORKING_RUN = "INSERT OR REPLACE INTO about (key, value) VALUES ('working_run', ?)"
 """Of several runs without an end, the one that works now; the others were killed."""
 
+_ROWS_FORGOTTEN_AT_ONCE = {"entry": 20_000, "ignored": 20_000, "reject": 500}
+"""By table; rejects hold up to 1 MiB each."""
+
 
 class RunRow(NamedTuple):
     """A run that was begun or is continued."""
@@ -178,18 +181,46 @@ class RunLedger:
                 "UPDATE entry SET outcome = 'planned' WHERE run = ? AND outcome = 'pending'", (run.number,)
             )
 
-    def prune(self, keep: int) -> list[Path]:
-        """Forget the rows of all but the last `keep` runs (their sessions stay known); returns their folders."""
-        old = self._connection.execute(
-            "SELECT number, folder FROM run WHERE finished_at IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET ?",
-            (keep,),
+    # --- old runs -----------------------------------------------------------------------------------------
+
+    def old_runs(self, current: RunRow, *, keep: int) -> list[RunRow]:
+        """All but the `keep` runs that ended last; a run that was killed and never continued ended as it began.
+
+        `current` is none of them however long ago it began, and neither is the newest: its number would be given
+        to the next run, and what was seen in the old one would count as seen in the new.
+        """
+        rows = self._connection.execute(
+            "SELECT number, id, folder, started_at, processes > 1 FROM run "
+            "WHERE number NOT IN (?, (SELECT max(number) FROM run)) "
+            "ORDER BY coalesce(finished_at, started_at) DESC, number DESC",
+            (current.number,),
         ).fetchall()
+        newest = self._one("SELECT max(number) FROM run", ())[0]
+        kept = max(keep - len({current.number, newest}), 0)
+        return [RunRow(number, id, Path(folder), *rest) for number, id, folder, *rest in rows[kept:]]
+
+    def forget(self, run: RunRow) -> None:
+        """Delete the rows of a run; its sessions stay known. In many small transactions: one that breaks off leaves
+        the run, and the next time it is forgotten to the end."""
+        for table, rows_at_once in _ROWS_FORGOTTEN_AT_ONCE.items():
+            while self._forget_some(table, run.number, rows_at_once):
+                pass
         with self._database.transaction() as connection:
-            for number, _ in old:
-                for table in ("entry", "reject", "ignored", "source"):
-                    connection.execute(f"DELETE FROM {table} WHERE run = ?", (number,))
-                connection.execute("DELETE FROM run WHERE number = ?", (number,))
-        return [Path(folder) for _, folder in old]
+            connection.execute("DELETE FROM source WHERE run = ?", (run.number,))
+            connection.execute("DELETE FROM run WHERE number = ?", (run.number,))
+
+    def _forget_some(self, table: str, run: int, count: int) -> bool:
+        """The first `count` rows, in the order in which they lie on disk; are there more?"""
+        with self._database.transaction() as connection:
+            last = connection.execute(
+                f"SELECT path, ordinal FROM {table} WHERE run = ? ORDER BY path, ordinal LIMIT 1 OFFSET ?",
+                (run, count - 1),
+            ).fetchone()
+            if last is None:
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+                return False
+            connection.execute(f"DELETE FROM {table} WHERE run = ? AND (path, ordinal) <= (?, ?)", (run, *last))
+            return True
 
     # --- sources ------------------------------------------------------------------------------------------
 
