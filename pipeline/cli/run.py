@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import signal
 import sys
@@ -14,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import click
+import orjson
 
 from pipeline.cli.options import config_from, for_emulator, import_options, tell_left_out
 from pipeline.cli.progress import watching
@@ -59,7 +59,7 @@ def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json
         watch = stack.enter_context(watching(quiet=as_json))
         result = run_import(config, watch=watch, stop=stop, ledger_dir=ledger_dir)
     if as_json:
-        click.echo(json.dumps(result.summary, indent=2))
+        click.echo(orjson.dumps(result.summary, option=orjson.OPT_INDENT_2))  # it may name very many files
     print_summary(result.summary, result.folder, to_stderr=as_json)
     sys.exit(result.exit_code)
 

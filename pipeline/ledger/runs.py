@@ -243,28 +243,31 @@ class RunLedger:
         return [SourceRow(*row) for row in rows]
 
     def mark_done(
-        self, run: RunRow, path: int, fingerprint: str, *, target: int, mapping_sha256: str, keeps_first: bool
-    ) -> bool:
-        """Note a wholly read file as done, if no record in it is open; says whether it is."""
+        self, run: RunRow, files: Mapping[int, str], *, target: int, mapping_sha256: str, keeps_first: bool
+    ) -> list[int]:
+        """Note wholly read files (path → fingerprint) as done, unless a record in them is open; returns which are."""
         open_outcomes = ["pending", "failed", "unknown", "held"] + ([] if keeps_first else ["conflict"])
         marks = ", ".join("?" * len(open_outcomes))
+        done = []
         with self._database.transaction() as connection:
-            is_open = connection.execute(
-                f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN ({marks}) LIMIT 1",
-                (run.number, path, *open_outcomes),
-            ).fetchone()
-            if is_open:
-                return False
-            rejects = connection.execute(
-                "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
-            ).fetchone()[0]
-            connection.execute(
-                "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
-                "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
-                (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
-            )
-            connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
-        return True
+            for path, fingerprint in files.items():
+                is_open = connection.execute(
+                    f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN ({marks}) LIMIT 1",
+                    (run.number, path, *open_outcomes),
+                ).fetchone()
+                if is_open:
+                    continue
+                rejects = connection.execute(
+                    "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
+                ).fetchone()[0]
+                connection.execute(
+                    "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
+                    "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
+                    (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
+                )
+                connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
+                done.append(path)
+        return done
 
     def count_open(self, run: RunRow, *, keeps_first: bool) -> int:
         """Sessions of this run that are not settled for good."""
