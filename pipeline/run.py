@@ -163,8 +163,12 @@ class _Import:
         if self._deadline is None:
             return
         read_before = self._job.runs.records_read(self._job.run)
-        while self._deadline.seconds_to_send(read_before + sum(self._snapshot.records_read.values())) > 0:
+        merges = self._config.source.session_per == "conversation"
+        records = 0
+        while self._deadline.seconds_to_send(records, merges=merges) > 0:
             await self._clock.sleep(WATCH_EVERY_SECONDS)
+            read = sum(self._snapshot.records_read.values())
+            records = read and read_before + read
         self._time_up = StoppedError(f"The time was up ({self._deadline.words}); run again to go on")
         while self._uploader is None:  # the preflight sees it, too
             await self._clock.sleep(WATCH_EVERY_SECONDS)

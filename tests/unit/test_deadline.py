@@ -133,6 +133,15 @@ def test_the_last_request_leaves_before_the_deadline_by_what_the_end_takes() -> 
     assert 7200 - 60 < deadline.seconds_to_send(1_000_000) < 7200 - 25
 
 
+def test_conversations_that_were_read_take_longer_to_bring_to_an_end() -> None:
+    clock = FakeClock()
+    deadline = deadline_of(None, "2h", clock)
+    assert deadline is not None
+    assert deadline.seconds_to_send(1_000_000, merges=True) < deadline.seconds_to_send(1_000_000) - 200
+    clock.pass_time(600)  # they are still being read
+    assert deadline.seconds_to_send(0, merges=True) == deadline.seconds_to_send(0) - 1200
+
+
 def test_a_short_run_keeps_most_of_its_time() -> None:
     deadline = deadline_of(None, "4s", FakeClock())
     assert deadline is not None
