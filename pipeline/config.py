@@ -208,6 +208,7 @@ class Config(_Section):
     state_dir: Path = Field(default=Path(".trace-import"), validate_default=True)
     output_dir: Path | None = None
     keep_runs: int = Field(default=30, ge=1)
+    """So many runs' manifests and rows are kept, and as many of runs that were interrupted; sessions for ever."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many sessions, to try things out."""
     base_dir: Path = Field(default=Path(), exclude=True)

@@ -184,20 +184,21 @@ class RunLedger:
     # --- old runs -----------------------------------------------------------------------------------------
 
     def old_runs(self, current: RunRow, *, keep: int) -> list[RunRow]:
-        """All but the `keep` runs that ended last; a run that was killed and never continued ended as it began.
+        """All but the `keep` runs that ended last, and as many that were interrupted and may still go on.
 
         `current` is none of them however long ago it began, and neither is the newest: its number would be given
         to the next run, and what was seen in the old one would count as seen in the new.
         """
+        exempt = {current.number, self._one("SELECT max(number) FROM run", ())[0]}
+        marks = ", ".join("?" * len(CONTINUED_EXIT_CODES))
         rows = self._connection.execute(
-            "SELECT number, id, folder, started_at, processes > 1 FROM run "
-            "WHERE number NOT IN (?, (SELECT max(number) FROM run)) "
-            "ORDER BY coalesce(finished_at, started_at) DESC, number DESC",
-            (current.number,),
+            f"SELECT finished_at IS NULL OR exit_code IN ({marks}), number, id, folder, started_at, processes > 1 "
+            "FROM run ORDER BY coalesce(finished_at, started_at) DESC, number DESC",
+            CONTINUED_EXIT_CODES,
         ).fetchall()
-        newest = self._one("SELECT max(number) FROM run", ())[0]
-        kept = max(keep - len({current.number, newest}), 0)
-        return [RunRow(number, id, Path(folder), *rest) for number, id, folder, *rest in rows[kept:]]
+        ended = [RunRow(row[0], row[1], Path(row[2]), *row[3:]) for is_open, *row in rows if not is_open]
+        interrupted = [RunRow(row[0], row[1], Path(row[2]), *row[3:]) for is_open, *row in rows if is_open]
+        return [run for run in ended[keep:] + interrupted[keep:] if run.number not in exempt]
 
     def forget(self, run: RunRow) -> None:
         """Delete the rows of a run; its sessions stay known. In many small transactions: one that breaks off leaves

@@ -112,14 +112,18 @@ def test_a_run_that_was_killed_and_continued_is_not_pruned_under_itself(database
     assert rows_of(database, continued) == 3
 
 
-def test_a_run_that_was_killed_and_never_continued_is_forgotten_in_its_turn(database: Database) -> None:
-    other, job = Job(database, "2026-08-21"), Job(database)
-    killed = other.begin(0)
-    other.admit(killed, sessions(2))
-    first, second = (job.night(number, sessions(2), Outcome.CREATED) for number in (1, 2))
-    assert job.prune(first, 3) == []
-    assert job.prune(second, 2) == ["2026-08-21-0"]
-    assert rows_of(database, killed) == 0
+def test_as_many_are_kept_that_were_interrupted_and_no_more(database: Database) -> None:
+    """A job whose sources are named by date is never continued once its day is over."""
+    killed = []
+    for number in range(3):
+        job = Job(database, f"2026-08-2{number}")
+        killed.append(job.begin(number))
+        job.admit(killed[-1], sessions(2))
+    nightly = Job(database)
+    for number in range(3, 6):
+        last = nightly.night(number, sessions(2), Outcome.CREATED)
+    assert nightly.prune(last, 2) == ["job-3", "2026-08-20-0"]
+    assert [rows_of(database, run) for run in killed] == [0, 3, 3]
 
 
 def test_no_number_is_given_twice(database: Database) -> None:
@@ -156,8 +160,8 @@ def test_what_was_open_is_sent_when_it_comes_again(database: Database) -> None:
     sends = stopped.admit(run, sessions(2))
     stopped.sessions.intend(sends, "v")
     stopped.end(run, 0, exit_code=75)
-    for number in (1, 2):
-        job.prune(job.night(number, [], Outcome.CREATED), 1)
+    Job(database, "2026-08-22").night(1, [], Outcome.CREATED, exit_code=130)
+    assert job.prune(job.night(2, [], Outcome.CREATED), 1) == ["2026-08-21-0"]
     assert rows_of(database, run) == 0
     sends = stopped.admit(stopped.begin(3), sessions(2))
     assert [(send.state, send.version_id) for send in sends] == [("sent", "v")] * 2
