@@ -9,6 +9,7 @@ import json
 import os
 import string
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -24,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.deadline import parse_duration, parse_moment
 from pipeline.errors import UsageError
 
 DEFAULT_BASE_URL = "https://api.galtea.ai"
@@ -158,6 +160,42 @@ class RejectsConfig(_Section):
     include_record: bool = True
 
 
+class StopConfig(_Section):
+    """When a run has to be through, wherever it is then; the next one goes on (exit 75)."""
+
+    at: str | None = None
+    """A time of day ("06:00": the next one, on this machine's clock) or a date with a time."""
+    after: str | None = None
+    """A length of time: 2h, 90m, 45s, 1h30m."""
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _is_a_moment(cls, value: Any) -> Any:
+        if isinstance(value, date):  # YAML knows dates, with a time and without
+            value = value.isoformat()
+        if isinstance(value, int):  # and takes 22:30 for 22 times 60 and 30
+            shown = f"{value // 60:02}:{value % 60:02}" if 60 <= value < 1440 else "22:30"
+            raise ValueError(f'put quotes around it: at: "{shown}" (YAML reads a number in a bare 22:30)')
+        if isinstance(value, str):
+            parse_moment(value)
+        return value
+
+    @field_validator("after", mode="before")
+    @classmethod
+    def _is_a_duration(cls, value: Any) -> Any:
+        if isinstance(value, int | float):
+            raise ValueError(f"{value} of what? write it with its unit: 2h, 90m, 45s")
+        if isinstance(value, str):
+            parse_duration(value)
+        return value
+
+    @model_validator(mode="after")
+    def _one_deadline(self) -> StopConfig:
+        if self.at is not None and self.after is not None:
+            raise ValueError("give a moment (stop.at, --until) or a length of time (stop.after, --for), not both")
+        return self
+
+
 class Config(_Section):
     """Everything that one run is told. `api_key` comes from the environment only."""
 
@@ -166,9 +204,11 @@ class Config(_Section):
     mapping: MappingConfig = MappingConfig()
     upload: UploadConfig = UploadConfig()
     rejects: RejectsConfig = RejectsConfig()
+    stop: StopConfig = StopConfig()
     state_dir: Path = Field(default=Path(".trace-import"), validate_default=True)
     output_dir: Path | None = None
     keep_runs: int = Field(default=30, ge=1)
+    """So many runs' manifests and rows are kept, and as many of runs that were interrupted; sessions for ever."""
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many sessions, to try things out."""
     base_dir: Path = Field(default=Path(), exclude=True)
@@ -236,6 +276,10 @@ def load_config(
     if laid_over.get("target.version_id") or laid_over.get("target.product_id"):
         for anchor in ("version_id", "product_id"):
             _section(data, "target", where).pop(anchor, None)
+    if laid_over.keys() >= {"stop.at", "stop.after"}:
+        raise UsageError("give --until or --for, not both")
+    if laid_over.keys() & {"stop.at", "stop.after"}:  # an option wins over either key of the file
+        data["stop"] = {}
     for key, value in laid_over.items():
         *sections, leaf = key.split(".")
         place = data

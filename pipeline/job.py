@@ -33,6 +33,8 @@ class Job:
     to_session: SessionMapper
     sources: tuple[Source, ...]
     """What is to be read; files that are done are not among them."""
+    fingerprints: dict[int, str]
+    """Of these, before they were read; by path."""
     rejected_before: int
     """Records in files that are done, which were rejected when those were read."""
     killed: RunRow | None
@@ -44,21 +46,22 @@ class Job:
             self.run, keeps_first=self.config.upload.on_conflict == "keep_first"
         ):
             return  # a conversation may lie in several files: all of them are done, or none
-        before = {source.name: source.fingerprint for source in self.sources}
+        ready = {}
         for name, after in list(finished.items()):
             path = self.paths[name]
-            if after != before[name]:
+            if after != self.fingerprints[path]:
                 del finished[name]  # it grew while it was read: the next run reads it again
             elif self.sessions.open_records[path] == 0:
-                self.runs.mark_done(
-                    self.run,
-                    path,
-                    after,
-                    target=self.target,
-                    mapping_sha256=self.mapping_sha256,
-                    keeps_first=self.config.upload.on_conflict == "keep_first",
-                )
+                ready[path] = after
                 del finished[name]
+        if ready:
+            self.runs.mark_done(
+                self.run,
+                ready,
+                target=self.target,
+                mapping_sha256=self.mapping_sha256,
+                keeps_first=self.config.upload.on_conflict == "keep_first",
+            )
 
 
 def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
@@ -110,6 +113,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         paths=paths,
         to_session=to_session,
         sources=sources,
+        fingerprints={paths[source.name]: source.fingerprint for source in sources},
         rejected_before=sum(done[str(file)].rejects for file in unchanged if str(file) not in finished_before),
         killed=killed,
     )

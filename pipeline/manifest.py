@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.json_text import NotJsonError, decode
 
-ROWS_AT_ONCE = 5_000
+ROWS_AT_ONCE = 2_000
 _INTEGERS = ("records", "traces", "turns", "spans", "http_status", "attempts")
 # fmt: off
 COLUMNS = (
@@ -70,7 +69,7 @@ def write_rejects(folder: Path, rows: Iterable[tuple[Any, ...]]) -> None:
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """summary.json, the last of the files: where it stands, the others do."""
     with whole_file(folder / "summary.json") as file:
-        file.write(json.dumps(summary, indent=2, ensure_ascii=False).encode() + b"\n")
+        file.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 @contextlib.contextmanager

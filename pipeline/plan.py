@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Source:
 def find_files(config: Config) -> list[Path]:
     """Expand paths, folders and globs: sorted, each file once. Raises UsageError for what is not there."""
     found: dict[str, Path] = {}
+    real_folder = cache(os.path.realpath)  # it looks at every part of a path: once a folder, not once a file
     for pattern in config.source.paths:
         if "://" in pattern:
             raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
@@ -50,7 +52,10 @@ def find_files(config: Config) -> list[Path]:
             )
         for match in matches:
             _require_utf8(match)
-            found.setdefault(os.path.realpath(match), match)
+            real = (
+                os.path.realpath(match) if match.is_symlink() else os.path.join(real_folder(match.parent), match.name)
+            )
+            found.setdefault(real, match)
     return sorted(found.values())
 
 

@@ -54,9 +54,10 @@ def end_run(job: Job, failure: TraceImportError | None, stop: Stop, clock: Clock
     summary = write_results(job, job.run, exit_code, clock, error=str(failure) if failure is not None else None)
     if isinstance(failure, UsageError):
         raise failure
-    for folder in job.runs.prune(job.config.keep_runs):
-        if folder.parent == job.config.state_dir / "runs":  # an --output-dir is the user's
-            shutil.rmtree(folder, ignore_errors=True)
+    for run in job.runs.old_runs(job.run, keep=job.config.keep_runs):
+        if run.folder.parent == job.config.state_dir / "runs":  # an --output-dir is the user's
+            shutil.rmtree(run.folder, ignore_errors=True)
+        job.runs.forget(run)
     return RunResult(summary, job.run.folder)
 
 

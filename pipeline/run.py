@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.clock import Clock, SystemClock
 from pipeline.config import Config, require_target
+from pipeline.deadline import Deadline, deadline_of
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import Database, opened_ledger
@@ -37,20 +38,22 @@ def run_import(
     watch: Callable[[Snapshot], None] | None = None,
     stop: Stop | None = None,
     ledger_dir: Path | None = None,
+    clock: Clock | None = None,
 ) -> RunResult:
     """Import everything that `config` names; returns when it is done, or stopped for a reason that the result tells.
 
     Works inside a running event loop (a notebook) and installs no signal handlers. Raises UsageError where the
     configuration or the input is wrong; StoppedError where the ledger is in use or cannot be written.
     """
+    clock = clock or SystemClock()
     config = require_target(config)
+    deadline = deadline_of(config.stop.at, config.stop.after, clock)
     files = find_files(config)
-    clock = SystemClock()
     with opened_ledger(ledger_dir or config.state_dir) as database:
         job = open_job(config, database, files, clock, results_dir=config.state_dir)
         end_killed_run(job, clock)
         stop = stop or Stop()
-        failure = in_a_loop_of_its_own(_Import(job, database, clock, watch, stop).run, stop)
+        failure = in_a_loop_of_its_own(_Import(job, database, clock, watch, stop, deadline).run, stop)
         return end_run(job, failure, stop, clock)
 
 
@@ -58,7 +61,13 @@ class _Import:
     """A run while it works: one thread reads and maps, one writes the ledger, the loop waits for the network."""
 
     def __init__(
-        self, job: Job, database: Database, clock: Clock, watch: Callable[[Snapshot], None] | None, stop: Stop
+        self,
+        job: Job,
+        database: Database,
+        clock: Clock,
+        watch: Callable[[Snapshot], None] | None,
+        stop: Stop,
+        deadline: Deadline | None,
     ) -> None:
         self._job = job
         self._config = job.config
@@ -66,6 +75,8 @@ class _Import:
         self._clock = clock
         self._watch = watch
         self._stop = stop
+        self._deadline = deadline
+        self._time_up: StoppedError | None = None
         self._uploader: Uploader | None = None
         self._finished: dict[str, str] = {}
         self._snapshot = Snapshot({source.name: source.size for source in job.sources})
@@ -75,10 +86,13 @@ class _Import:
     async def run(self) -> TraceImportError | None:
         """Send everything; returns why it stopped, where it did."""
         failure: TraceImportError | None
-        beside = [asyncio.create_task(work) for work in (self._pass_signals_on(), self._keep_watch())]
+        works = (self._pass_signals_on(), self._keep_watch(), self._end_in_time())
+        beside = [asyncio.create_task(work) for work in works]
         try:
             failure = await self._send_everything()
             self._job.mark_done(self._finished)
+            if self._time_up is not None and failure is self._time_up and self._job.runs.is_complete(self._job.run):
+                failure = None  # the last ones came back in time
         except (FatalError, StoppedError, UsageError) as error:
             failure = error
         finally:
@@ -89,6 +103,8 @@ class _Import:
             self._ledger_thread.shutdown()
         if self._uploader is None:  # what was asked before the first session is traffic too
             self._job.sessions.settle([], self._snapshot.counts.traffic())
+            if isinstance(failure, StoppedError):
+                failure = self._time_up or failure
         return failure
 
     async def _send_everything(self) -> TraceImportError | None:
@@ -131,7 +147,8 @@ class _Import:
         return await asyncio.get_running_loop().run_in_executor(self._ledger_thread, work, *arguments)
 
     def _is_stopping(self) -> bool:
-        return self._stop.times > 0 or (self._uploader is not None and self._uploader.is_stopping)
+        is_asked_to = self._stop.times > 0 or self._time_up is not None
+        return is_asked_to or (self._uploader is not None and self._uploader.is_stopping)
 
     async def _pass_signals_on(self) -> None:
         passed_on = 0
@@ -140,6 +157,24 @@ class _Import:
             if self._uploader is not None and self._stop.times > passed_on:
                 passed_on = self._stop.times
                 self._uploader.stop(at_once=passed_on > 1)
+
+    async def _end_in_time(self) -> None:
+        """Shortly before the deadline, send nothing new; at the deadline, wait no longer for what is on the wire."""
+        if self._deadline is None:
+            return
+        read_before = self._job.runs.records_read(self._job.run)
+        merges = self._config.source.session_per == "conversation"
+        records = 0
+        while self._deadline.seconds_to_send(records, merges=merges) > 0:
+            await self._clock.sleep(WATCH_EVERY_SECONDS)
+            read = sum(self._snapshot.records_read.values())
+            records = read and read_before + read
+        self._time_up = StoppedError(f"The time was up ({self._deadline.words}); run again to go on")
+        while self._uploader is None:  # the preflight sees it, too
+            await self._clock.sleep(WATCH_EVERY_SECONDS)
+        self._uploader.stop(self._time_up)
+        await self._clock.sleep(max(self._deadline.seconds_left(), 0))
+        self._uploader.stop(self._time_up, at_once=True)
 
     async def _keep_watch(self) -> None:
         """Tell whoever watches, and note files as done on the way. A watcher that fails is not told again."""

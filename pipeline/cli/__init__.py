@@ -29,6 +29,7 @@ Exit codes:
 _VERBS = {
     "run": ("pipeline.cli.run", "run", "Import: read, map, send, and account for every record."),
     "plan": ("pipeline.cli.plan", "plan", "Show what a run would do; nothing is sent."),
+    "status": ("pipeline.cli.status", "status", "Show the last runs, what is open, and whether a run works."),
     "emulator": (
         "pipeline.emulator.__main__",
         "emulator",

@@ -30,6 +30,8 @@ _OVERRIDES = {
     "max_rejected": "upload.max_rejected",
     "retry_rejected": "upload.retry_rejected",
     "limit": "limit",
+    "until": "stop.at",
+    "for_so_long": "stop.after",
 }
 
 

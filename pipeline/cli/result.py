@@ -66,10 +66,21 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     say("  Balanced: every record is accounted for." if summary["balanced"] else "  NOT BALANCED: please report this.")
     if summary["error"]:
         say(f"  {safe(summary['error'])}")
+    _print_left_open(summary, say)
     _print_rejects(folder / "rejects.jsonl", say)
     say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
     if summary["exit_code"] in _ADVICE:
         say(_ADVICE[summary["exit_code"]])
+
+
+def _print_left_open(summary: dict[str, Any], say: Say) -> None:
+    """Of a run that was stopped: how much of the work is left."""
+    if summary["exit_code"] not in (75, 130, 143):
+        return
+    pending = summary["outcomes"].get("pending", 0)
+    unread = sum(source["state"] == "reading" for source in summary["sources"])
+    files = f"{unread:,} of {len(summary['sources']):,} files not read to the end"
+    say(f"  Left open: {pending:,} sessions that were read" + (f", and {files}" if unread else ""))
 
 
 def _print_rejects(file: Path, say: Say) -> None:

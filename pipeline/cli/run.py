@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import signal
 import sys
@@ -14,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import click
+import orjson
 
 from pipeline.cli.options import config_from, for_emulator, import_options, tell_left_out
 from pipeline.cli.progress import watching
@@ -27,6 +27,8 @@ from pipeline.report.snapshot import Stop
     "75 run again to go on, 130/143 interrupted."
 )
 @import_options
+@click.option("--until", metavar="TIME", help="Be through by then: 06:00 (the next one), or a date with a time.")
+@click.option("--for", "for_so_long", metavar="TIME", help="Be through after so long: 2h, 90m, 45s, 1h30m.")
 @click.option(
     "--emulator", "use_emulator", is_flag=True, help="Send to an emulator of the API that runs just for this."
 )
@@ -41,6 +43,7 @@ def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json
       trace-import run nightly.yaml
       trace-import run --source exports/ --version-id ver_123 --max-per-second 20
       trace-import run --source exports/ --emulator
+      trace-import run nightly.yaml --until 06:00      # exits 75 where something is left; the next night goes on
     """
     from pipeline.run import run_import  # noqa: PLC0415  (loads the heavy rooms)
 
@@ -56,7 +59,7 @@ def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json
         watch = stack.enter_context(watching(quiet=as_json))
         result = run_import(config, watch=watch, stop=stop, ledger_dir=ledger_dir)
     if as_json:
-        click.echo(json.dumps(result.summary, indent=2))
+        click.echo(orjson.dumps(result.summary, option=orjson.OPT_INDENT_2))  # it may name very many files
     print_summary(result.summary, result.folder, to_stderr=as_json)
     sys.exit(result.exit_code)
 

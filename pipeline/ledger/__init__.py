@@ -3,5 +3,6 @@
 database.py   the file, its lock and its transactions
 runs.py       runs, their files, their totals
 admission.py  the rules over the nights: what is done about a session that is known already
+overview.py   what it holds, for whoever asks while a run works
 sessions.py   sessions admitted, intended, settled
 """

@@ -178,15 +178,13 @@ def open_database(state_dir: Path) -> Database:
         connection = _connect(file.as_uri())
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
             _create(connection, str(uuid.uuid4()))
-        elif version != SCHEMA_VERSION:
+        try:
+            _require_schema(connection, file)
+        except UsageError:
             connection.close()
-            raise UsageError(
-                f"{file} was written by another version of trace-import (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}); use that version, or another state_dir"
-            )
+            raise
         return Database(connection, has_past=False)
 
 
@@ -219,6 +217,21 @@ def opened_shadow(state_dir: Path) -> Iterator[Database]:
         database.close()
 
 
+@contextlib.contextmanager
+def opened_for_reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The ledger as it stands, also while a run writes to it; raises UsageError where there is none."""
+    file = state_dir / "ledger.sqlite"
+    if not file.is_file() or file.stat().st_size == 0:
+        raise UsageError(f"{file}: there is no ledger; the first run makes it. Is this the right state_dir?")
+    with _disk_errors():
+        connection = _connect(f"{file.as_uri()}?mode=ro")
+        try:
+            _require_schema(connection, file)
+            yield connection
+        finally:
+            connection.close()
+
+
 def prepare_state_dir(state_dir: Path) -> None:
     """Make the state directory, readable by its owner only (it will hold prompts and answers)."""
     try:
@@ -234,6 +247,15 @@ def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
+
+
+def _require_schema(connection: sqlite3.Connection, file: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{file} was written by another version of trace-import (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); use that version, or another state_dir"
+        )
 
 
 def _create(connection: sqlite3.Connection, ledger_id: str) -> None:

@@ -11,6 +11,11 @@ from pipeline.ledger.database import Database
 
 CONTINUED_EXIT_CODES = (75, 130, 143)
 """A run that ended so, or was killed, goes on under the same id."""
+_NOTE_WORKING_RUN = "INSERT OR REPLACE INTO about (key, value) VALUES ('working_run', ?)"
+"""Of several runs without an end, the one that works now; the others were killed."""
+
+_ROWS_FORGOTTEN_AT_ONCE = {"entry": 20_000, "ignored": 20_000, "reject": 500}
+"""By table; rejects hold up to 1 MiB each."""
 
 
 class RunRow(NamedTuple):
@@ -145,7 +150,9 @@ class RunLedger:
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
             )
-        return RunRow(int(cursor.lastrowid or 0), run_id, folder, started_at, is_continued=False)
+            number = int(cursor.lastrowid or 0)
+            connection.execute(_NOTE_WORKING_RUN, (str(number),))
+        return RunRow(number, run_id, folder, started_at, is_continued=False)
 
     def go_on(self, run: RunRow, *, folder: Path, config_sha256: str) -> RunRow:
         """An interrupted run works again."""
@@ -155,6 +162,7 @@ class RunLedger:
                 "config_sha256 = ? WHERE number = ?",
                 (str(folder), config_sha256, run.number),
             )
+            connection.execute(_NOTE_WORKING_RUN, (str(run.number),))
         return run._replace(folder=folder)
 
     def finish(self, run: RunRow, *, exit_code: int, finished_at: str, peak_rss_bytes: int) -> None:
@@ -173,18 +181,47 @@ class RunLedger:
                 "UPDATE entry SET outcome = 'planned' WHERE run = ? AND outcome = 'pending'", (run.number,)
             )
 
-    def prune(self, keep: int) -> list[Path]:
-        """Forget the rows of all but the last `keep` runs (their sessions stay known); returns their folders."""
-        old = self._connection.execute(
-            "SELECT number, folder FROM run WHERE finished_at IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET ?",
-            (keep,),
+    # --- old runs -----------------------------------------------------------------------------------------
+
+    def old_runs(self, current: RunRow, *, keep: int) -> list[RunRow]:
+        """All but the `keep` runs that ended last, and as many that were interrupted and may still go on.
+
+        `current` is none of them however long ago it began, and neither is the newest: its number would be given
+        to the next run, and what was seen in the old one would count as seen in the new.
+        """
+        exempt = {current.number, self._one("SELECT max(number) FROM run", ())[0]}
+        marks = ", ".join("?" * len(CONTINUED_EXIT_CODES))
+        rows = self._connection.execute(
+            f"SELECT finished_at IS NULL OR exit_code IN ({marks}), number, id, folder, started_at, processes > 1 "
+            "FROM run ORDER BY coalesce(finished_at, started_at) DESC, number DESC",
+            CONTINUED_EXIT_CODES,
         ).fetchall()
+        ended = [RunRow(row[0], row[1], Path(row[2]), *row[3:]) for is_open, *row in rows if not is_open]
+        interrupted = [RunRow(row[0], row[1], Path(row[2]), *row[3:]) for is_open, *row in rows if is_open]
+        return [run for run in ended[keep:] + interrupted[keep:] if run.number not in exempt]
+
+    def forget(self, run: RunRow) -> None:
+        """Delete the rows of a run; its sessions stay known. In many small transactions: one that breaks off leaves
+        the run, and the next time it is forgotten to the end."""
+        for table, rows_at_once in _ROWS_FORGOTTEN_AT_ONCE.items():
+            while self._forget_some(table, run.number, rows_at_once):
+                pass
         with self._database.transaction() as connection:
-            for number, _ in old:
-                for table in ("entry", "reject", "ignored", "source"):
-                    connection.execute(f"DELETE FROM {table} WHERE run = ?", (number,))
-                connection.execute("DELETE FROM run WHERE number = ?", (number,))
-        return [Path(folder) for _, folder in old]
+            connection.execute("DELETE FROM source WHERE run = ?", (run.number,))
+            connection.execute("DELETE FROM run WHERE number = ?", (run.number,))
+
+    def _forget_some(self, table: str, run: int, count: int) -> bool:
+        """The first `count` rows, in the order in which they lie on disk; are there more?"""
+        with self._database.transaction() as connection:
+            last = connection.execute(
+                f"SELECT path, ordinal FROM {table} WHERE run = ? ORDER BY path, ordinal LIMIT 1 OFFSET ?",
+                (run, count - 1),
+            ).fetchone()
+            if last is None:
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+                return False
+            connection.execute(f"DELETE FROM {table} WHERE run = ? AND (path, ordinal) <= (?, ?)", (run, *last))
+            return True
 
     # --- sources ------------------------------------------------------------------------------------------
 
@@ -207,28 +244,31 @@ class RunLedger:
         return [SourceRow(*row) for row in rows]
 
     def mark_done(
-        self, run: RunRow, path: int, fingerprint: str, *, target: int, mapping_sha256: str, keeps_first: bool
-    ) -> bool:
-        """Note a wholly read file as done, if no record in it is open; says whether it is."""
+        self, run: RunRow, files: Mapping[int, str], *, target: int, mapping_sha256: str, keeps_first: bool
+    ) -> list[int]:
+        """Note wholly read files (path → fingerprint) as done, unless a record in them is open; returns which are."""
         open_outcomes = ["pending", "failed", "unknown", "held"] + ([] if keeps_first else ["conflict"])
         marks = ", ".join("?" * len(open_outcomes))
+        done = []
         with self._database.transaction() as connection:
-            is_open = connection.execute(
-                f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN ({marks}) LIMIT 1",
-                (run.number, path, *open_outcomes),
-            ).fetchone()
-            if is_open:
-                return False
-            rejects = connection.execute(
-                "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
-            ).fetchone()[0]
-            connection.execute(
-                "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
-                "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
-                (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
-            )
-            connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
-        return True
+            for path, fingerprint in files.items():
+                is_open = connection.execute(
+                    f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN ({marks}) LIMIT 1",
+                    (run.number, path, *open_outcomes),
+                ).fetchone()
+                if is_open:
+                    continue
+                rejects = connection.execute(
+                    "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
+                ).fetchone()[0]
+                connection.execute(
+                    "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
+                    "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
+                    (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
+                )
+                connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
+                done.append(path)
+        return done
 
     def count_open(self, run: RunRow, *, keeps_first: bool) -> int:
         """Sessions of this run that are not settled for good."""
@@ -239,6 +279,16 @@ class RunLedger:
             (run.number,),
         ).fetchone()
         return int(row[0])
+
+    def records_read(self, run: RunRow) -> int:
+        """Records of this run that earlier processes read."""
+        return int(self._one("SELECT coalesce(sum(records_read), 0) FROM source WHERE run = ?", (run.number,))[0])
+
+    def is_complete(self, run: RunRow) -> bool:
+        """Was every file of this run read to its end, and is no session of it pending?"""
+        unread = self._one("SELECT 1 FROM source WHERE run = ? AND state = 'reading' LIMIT 1", (run.number,))
+        pending = self._one("SELECT 1 FROM entry WHERE run = ? AND outcome = 'pending' LIMIT 1", (run.number,))
+        return unread is None and pending is None
 
     # --- results ------------------------------------------------------------------------------------------
 

@@ -37,8 +37,8 @@ ALIKE_LIMIT = 50
 """So many rejects in a row for one reason are the target's fault, not the records'."""
 MAX_REFUSALS = 100
 """A "later" is everybody's matter, but one session that hears nothing else has used up its attempts."""
-MAX_WAITING = 20_000
-"""Sessions in memory at most, however small they are."""
+MAX_WAITING = 5_000
+"""Sessions in memory at most, however small they are: with all that belongs to one it takes some 10 KB."""
 INTENDED_AHEAD = 256
 """Sessions that are written down as about to leave before they can: one commit serves them all."""
 SETTLE_EVERY_SECONDS = 0.2

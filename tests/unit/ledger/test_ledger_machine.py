@@ -313,10 +313,10 @@ class _Night:
                     f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN {OPEN}",
                     (self.run.number, self.paths[path]),
                 ).fetchone()
-                is_done = self.runs.mark_done(
-                    self.run, self.paths[path], length, target=self.target, mapping_sha256="m", keeps_first=False
+                done = self.runs.mark_done(
+                    self.run, {self.paths[path]: length}, target=self.target, mapping_sha256="m", keeps_first=False
                 )
-                assert is_done == (is_open is None)
+                assert bool(done) == (is_open is None)
             self.machine.interrupted[self.version] = None
         self.runs.finish(self.run, exit_code=exit_code, finished_at="now", peak_rss_bytes=0)
 
