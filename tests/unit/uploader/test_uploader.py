@@ -214,6 +214,42 @@ def test_a_killed_attempt_with_another_payload_since_is_changed(nights: Nights, 
     assert only(nights) == ("changed", "reported")
 
 
+@pytest.mark.parametrize("status", [404, 400, 422])
+def test_an_intent_for_a_version_that_is_gone_is_taken_to_the_one_of_this_run(
+    nights: Nights, server: Ruled, status: int
+) -> None:
+    """A product's newest version was deleted, with all that it held, while a session was on its way there."""
+    server.latency_seconds = 1.0
+    nights.night(sessions(3), killed_after=0.3)
+    server.gone_versions = {VERSION}
+    server.gone_status = status
+    server.before = first(3, reply(500), method="GET")
+    nights.version_id = "ver_2"
+    nights.night(sessions(3))
+    assert nights.failure is None
+    assert {row[0] for row in nights.rows().values()} == {"created"}
+    assert {version for version, _ in server.sessions} == {"ver_2"}
+
+
+def test_an_intent_that_is_refused_by_a_version_that_stands_is_not_taken_elsewhere(
+    nights: Nights, server: Ruled
+) -> None:
+    server.latency_seconds = 1.0
+    nights.night(sessions(1), killed_after=0.3)
+    server.before = always(reply(413, "too long"))
+    nights.version_id = "ver_2"
+    nights.night(sessions(1))
+    assert only(nights) == ("rejected", "http_413")
+    assert server.sessions == {}
+
+
+def test_the_version_of_the_run_that_is_gone_stops_it(nights: Nights, server: Ruled) -> None:
+    server.gone_versions = {VERSION}
+    nights.night(sessions(3))
+    assert isinstance(nights.failure, FatalError)
+    assert set(nights.rows().values()) and {row[0] for row in nights.rows().values()} == {"pending"}
+
+
 def test_an_update_brings_it_up_to_date(nights: Nights, server: Ruled) -> None:
     nights.upload = {"on_change": "update"}
     nights.night(sessions(1))
