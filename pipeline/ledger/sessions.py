@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
-from pipeline.ledger.admission import SETTLED_STATES, Decision, Known, Policy, decide
+from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
 from pipeline.ledger.database import Database
 from pipeline.models import Outcome, Part, Reject, SessionImport
 
@@ -80,6 +80,12 @@ class Settlement(NamedTuple):
     first_sent_at: str | None = None
     settled_at: str | None = None
     latency_ms: float | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Did the API refuse it for good: the session, or its change?"""
+        is_update = self.outcome is Outcome.CHANGED and self.error_kind == UPDATE_REJECTED
+        return is_update or self.outcome is Outcome.REJECTED
 
 
 class Traffic(NamedTuple):
@@ -163,6 +169,8 @@ class SessionLedger:
         else:
             custom_id, known = self._find(connection, session)
         decision = decide(session, known, key, self._run, self._policy)
+        if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
+            decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
         if decision.displaces and known is not None:
             self._ignore_earlier(connection, known)
         if decision.action == "ignore":
@@ -171,7 +179,7 @@ class SessionLedger:
         row = self._write_session(connection, session, custom_id, known, key, decision)
         self._write_entry(connection, session, custom_id, key, decision, known)
         if decision.action == "none":
-            if decision.outcome is Outcome.REJECTED:
+            if decision.outcome is Outcome.REJECTED or decision.error_kind == UPDATE_REJECTED:
                 self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
             return None
         version_id = known.version_id if known is not None and known.state in ("sent", "unknown") else None
@@ -192,6 +200,15 @@ class SessionLedger:
             "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
         ).fetchone()
         return _CHARGED if is_ignored else None
+
+    def _was_refused(self, connection: sqlite3.Connection, session: SessionImport, known: Known) -> bool:
+        """Was this very update refused when the session was last seen? Forgotten with the rows of that run."""
+        if known.error_kind != UPDATE_REJECTED or self._policy.retry_rejected:
+            return False
+        schema = "past" if self._database.has_past else "main"
+        query = f"SELECT payload_sha256, outcome FROM {schema}.entry WHERE run = ? AND path = ? AND ordinal = ?"
+        row = connection.execute(query, (known.seen_run, known.seen_path, known.seen_ordinal)).fetchone()
+        return row is not None and tuple(row) == (session.payload_sha256, Outcome.CHANGED)
 
     def _find(self, connection: sqlite3.Connection, session: SessionImport) -> tuple[str, Known | None]:
         if not session.is_numbered:
@@ -382,7 +399,7 @@ class SessionLedger:
         if state is not None:  # an update that failed leaves a settled session settled, as it was
             keeps = "" if state in SETTLED_STATES else " AND state NOT IN ('created', 'existing')"
             connection.execute(f"UPDATE session SET state = ? WHERE id = ?{keeps}", (state, done.send.row))
-        if done.outcome is not Outcome.REJECTED:
+        if not done.is_refused:
             connection.executemany(
                 "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
                 [(self._run, self._paths[part.source], part.ordinal) for part in session.parts],

@@ -22,6 +22,7 @@ from pipeline.errors import (
     TraceImportError,
     TransientError,
 )
+from pipeline.ledger.admission import UPDATE_REJECTED
 from pipeline.ledger.sessions import Send, SessionLedger, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.payload import create_body, update_body
@@ -322,7 +323,7 @@ class Uploader:
                 await self._attempt(journey, lambda: self._client.update_session(session_id, body))
             except (RejectedError, ExistsError) as error:
                 # The session stands as it was; what was refused is the change.
-                return self._ended(journey, Outcome.FAILED, error=error, kind="update_rejected", session_id=session_id)
+                return self._ended(journey, Outcome.CHANGED, error=error, kind=UPDATE_REJECTED, session_id=session_id)
             except TransientError as error:
                 if self._is_used_up(journey):
                     outcome = Outcome.UNKNOWN if journey.was_ambiguous else Outcome.FAILED
@@ -474,7 +475,7 @@ class Uploader:
 
     def _note(self, settlement: Settlement) -> None:
         outcome = settlement.outcome
-        if outcome is Outcome.REJECTED:
+        if settlement.is_refused:
             self._note_reject(settlement)
             return
         if outcome in (Outcome.CREATED, Outcome.EXISTING, Outcome.CHANGED):

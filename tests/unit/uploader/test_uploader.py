@@ -272,6 +272,45 @@ def test_an_update_that_fails_leaves_the_session_settled_and_is_tried_again(nigh
     assert len(server.posts()) == 1
 
 
+def test_an_update_that_is_refused_for_good_is_a_reject_and_is_not_sent_again(nights: Nights, server: Ruled) -> None:
+    nights.upload = {"on_change": "update"}
+    nights.night(sessions(1))
+    server.before = always(reply(413, "too long"), method="PATCH")
+    first_night = nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "update_rejected")
+    assert first_night.new_rejects == 1
+    for _ in range(2):
+        later = nights.night(sessions(1, user_id="u2"))
+        assert only(nights) == ("changed", "update_rejected")
+        assert (later.requests, later.new_rejects) == (0, 0)
+    server.before = lambda method, body: None
+    nights.night(sessions(1, user_id="u3"))
+    assert only(nights) == ("changed", "updated")
+    nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "updated")
+
+
+def test_a_refused_update_is_sent_again_where_that_is_asked_for(nights: Nights, server: Ruled) -> None:
+    nights.upload = {"on_change": "update"}
+    nights.night(sessions(1))
+    server.before = first(1, reply(413, "too long"), method="PATCH")
+    nights.night(sessions(1, user_id="u2"))
+    nights.upload = {"on_change": "update", "retry_rejected": True}
+    nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "updated")
+
+
+def test_fifty_updates_refused_alike_stop_the_run_and_are_pending_again(nights: Nights, server: Ruled) -> None:
+    nights.upload = {"on_change": "update"}
+    nights.night(sessions(60))
+    server.before = always(reply(400, "You have no credits left"), method="PATCH")
+    totals = nights.night(sessions(60, user_id="u2"))
+    assert isinstance(nights.failure, FatalError)
+    assert totals.outcomes == {"pending": 60}
+    server.before = lambda method, body: None
+    assert nights.night(sessions(60, user_id="u2")).outcomes == {"changed": 60}
+
+
 def test_of_two_revisions_in_flight_the_newer_stands_in_the_end(nights: Nights, server: Ruled) -> None:
     server.latency_seconds = 1.0
     both = [
