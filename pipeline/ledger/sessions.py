@@ -123,6 +123,8 @@ class SessionLedger:
         self._unchanged_paths = frozenset(unchanged_paths)
         self._policy = policy
         self._keep_records = keep_records
+        self._last_reading: dict[int, int] | None = None
+        """By path: the last run before this one that read the file, once somebody asks."""
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way."""
@@ -134,7 +136,7 @@ class SessionLedger:
         sends = []
         with self._database.transaction() as connection:
             for reject in batch.rejects:
-                self._write_reject(connection, reject, repeated=False)
+                self._write_reject(connection, reject, repeated=self._was_rejected_before(connection, reject))
             for session in batch.sessions:
                 send = self._admit_session(connection, session)
                 if send is not None:
@@ -422,9 +424,35 @@ class SessionLedger:
             reject = Reject(part, "upload", kind or "rejected", error or "", session.trace_id, session.format)
             self._write_reject(connection, reject, repeated=repeated)
 
+    def _was_rejected_before(self, connection: sqlite3.Connection, reject: Reject) -> bool:
+        """Did the last run that read this file reject the same record for the same reason? Then it is no news.
+
+        Forgotten with the rows of that run.
+        """
+        if self._policy.retry_rejected:
+            return False
+        schema = "past" if self._database.has_past else "main"
+        if self._last_reading is None:
+            query = (
+                f"SELECT s.path, max(s.run) FROM {schema}.source s JOIN {schema}.run r ON r.number = s.run "
+                "WHERE r.target = ? AND s.state != 'unchanged' AND (s.run < ? OR ?) GROUP BY s.path"
+            )
+            values = (self._target, self._run, self._database.has_past)
+            self._last_reading = dict(connection.execute(query, values).fetchall())
+        part = reject.part
+        path = self._paths[part.source]
+        row = connection.execute(
+            f"SELECT error_kind, position, record FROM {schema}.reject "
+            "WHERE run = ? AND path = ? AND ordinal = ? AND stage = ?",
+            (self._last_reading.get(path), path, part.ordinal, reject.stage),
+        ).fetchone()
+        return row is not None and tuple(row) == (reject.kind, part.position, self._kept(part))
+
+    def _kept(self, part: Part) -> bytes | None:
+        return part.raw if self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD else None
+
     def _write_reject(self, connection: sqlite3.Connection, reject: Reject, *, repeated: bool) -> None:
         part = reject.part
-        is_kept = self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD
         connection.execute(
             "INSERT OR REPLACE INTO reject (run, path, ordinal, stage, position, error_kind, error, trace_id, format, "
             "record, repeated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -438,7 +466,7 @@ class SessionLedger:
                 reject.error,
                 reject.trace_id,
                 reject.format,
-                part.raw if is_kept else None,
+                self._kept(part),
                 repeated,
             ),
         )
