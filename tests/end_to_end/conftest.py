@@ -66,6 +66,8 @@ class Importer:
     base_url: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     version_id: str = "ver_123"
+    options: Sequence[str] = ()
+    """For every command."""
 
     @property
     def state(self) -> Path:
@@ -85,7 +87,7 @@ class Importer:
             command += ["--version-id", self.version_id]
         for source in sources:
             command += ["--source", str(source)]
-        return [*command, *options]
+        return [*command, *self.options, *options]
 
     def env(self) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("GALTEA_")}
