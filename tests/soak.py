@@ -29,6 +29,8 @@ ROUND_SECONDS = 12.0
 CHECK_EVERY = 10
 CALM_RUNS = 3
 IN_ORDER = (0, 4, 75, 130, 143)
+BY_THE_SIGNAL = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
+"""Killed; or asked to stop before the first line of ours, or after the last."""
 FAULTS: tuple[Any, ...] = (
     "reset_before",
     "reset_after_commit",
@@ -63,6 +65,7 @@ class Soak:
         self.records = 0
         self.rounds = 0
         self.happened: Counter[str] = Counter()
+        self.last_code = 0
         self.config = home / "soak.yaml"
         self.config.write_text(
             f"source: {{paths: ['{self.sources}']}}\ntarget: {{version_id: ver_123}}\n"
@@ -79,6 +82,7 @@ class Soak:
                 self.grow()
             self.disturb()
             self.round()
+            self.check_if_it_ended()
             if self.rounds % CHECK_EVERY == 0:
                 check_nothing_is_doubled(self.emulator.sessions())
                 print(f"round {self.rounds}: {self.records} records, {dict(self.happened)}", flush=True)
@@ -121,9 +125,10 @@ class Soak:
         else:
             fate = "ended by itself"
         done = end(process)
-        assert "Traceback" not in done.err, done.err
-        assert done.code == -signal.SIGKILL or done.code in IN_ORDER, (done.code, done.out, done.err)
+        assert done.code in IN_ORDER + BY_THE_SIGNAL, (done.code, done.out, done.err)
+        assert "Traceback" not in done.err or "KeyboardInterrupt" in done.err, done.err
         self.happened[f"{fate}: {done.code}"] += 1
+        self.last_code = done.code
 
     def befall(self, process: subprocess.Popen[str], fate: str) -> None:
         if fate == "twice":
@@ -144,6 +149,12 @@ class Soak:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(ROUND_SECONDS)
             process.send_signal(signal.SIGTERM)
+
+    def check_if_it_ended(self) -> None:
+        """A run that could write its results keeps all promises, however it was disturbed."""
+        done = [folder for folder in self.importer.runs if (folder / "summary.json").exists()]
+        if done and self.last_code in IN_ORDER:
+            check_invariants(self.emulator, done[-1])
 
     def calm_down(self) -> None:
         """Nothing goes wrong any more: a few runs, and everything is there, once."""

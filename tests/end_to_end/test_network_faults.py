@@ -29,7 +29,7 @@ POST = "POST /sessions"
 GET = "GET /sessions"
 HTML = {"content-type": "text/html"}
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
-SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("FAULT_SEEDS", "4")))
+SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("FAULT_SEEDS", "2")))
 TIMEOUT_SECONDS = 1.0
 """Of the client, in these tests; what comes late comes after it."""
 
@@ -102,13 +102,15 @@ def shared_emulator() -> Iterator[RunningEmulator]:
 
 
 @pytest.fixture
-def emulator(shared_emulator: RunningEmulator) -> RunningEmulator:
+def emulator(shared_emulator: RunningEmulator) -> Iterator[RunningEmulator]:
     """As new: one process for all tests here, for a start costs more than most of them."""
     shared_emulator.set_faults([])
     shared_emulator.set_limit(None)
     shared_emulator.set_latency(0)
     shared_emulator.reset()
-    return shared_emulator
+    yield shared_emulator
+    if any("commit_after" in (line["fault"] or "") for line in shared_emulator.log()):
+        shared_emulator.restart()  # a commit that is still to come would be in the next test's store
 
 
 IMPATIENT = {"upload__timeout_seconds": TIMEOUT_SECONDS, "upload__max_pause_seconds": 1, "upload__lookup_seconds": 20}
@@ -131,6 +133,7 @@ def test_each_record_survives_another_fault(importer: Importer, emulator: Runnin
     assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 5 * len(faults)}
 
 
+@pytest.mark.skipif("FAULT_SEEDS" not in os.environ, reason="each alone, more slowly: set FAULT_SEEDS")
 @pytest.mark.parametrize("do", TROUBLE.values(), ids=TROUBLE)
 def test_nothing_is_lost_or_doubled_where_every_third_post_meets(
     importer: Importer, emulator: RunningEmulator, do: dict[str, Any]
@@ -166,10 +169,10 @@ def test_a_pause_that_was_asked_for_is_kept_by_everybody(importer: Importer, emu
 def test_a_mixture_drawn_at_random(importer: Importer, emulator: RunningEmulator, seed: int) -> None:
     print("seed", seed)
     chance = random.Random(seed)
-    source = many(importer, 80)
+    source = many(importer, 60)
     for _ in range(chance.choice([1, 2])):
         drawn = chance.sample([*TROUBLE.values(), *LATER.values()], 6)
-        rules = [{"match": POST, "when": {"probability": chance.uniform(0, 0.06)}, "do": dated(do)} for do in drawn]
+        rules = [{"match": POST, "when": {"probability": chance.uniform(0, 0.04)}, "do": dated(do)} for do in drawn]
         lookups = {
             "match": GET,
             "when": {"probability": chance.uniform(0, 0.5)},
@@ -177,7 +180,7 @@ def test_a_mixture_drawn_at_random(importer: Importer, emulator: RunningEmulator
         }
         emulator.set_faults([*rules, lookups] if chance.random() < 0.5 else rules)
         emulator.set_limit(chance.choice([None, None, 60]))
-        settings = {"upload__max_at_once": chance.choice([1, 8, 64]), "upload__max_attempts": chance.choice([2, 8])}
+        settings = {"upload__max_at_once": chance.choice([4, 16, 64]), "upload__max_attempts": chance.choice([2, 8])}
         result = importer.run_here(source, **IMPATIENT | settings)
         assert result.exit_code in (0, 4), result.summary
         check_invariants(emulator, result.folder)
@@ -186,7 +189,7 @@ def test_a_mixture_drawn_at_random(importer: Importer, emulator: RunningEmulator
     result = importer.run_here(source, **IMPATIENT)
     assert result.exit_code == 0, result.summary
     check_invariants(emulator, result.folder)
-    assert len(emulator.sessions()) == 80
+    assert len(emulator.sessions()) == 60
 
 
 # --- nobody there -----------------------------------------------------------------------------------------
@@ -367,8 +370,10 @@ def test_a_refusal_of_the_route_or_the_key_mid_run_stops_it_and_rejects_nothing(
     assert set(outcomes) == {"created", "pending"}
     assert len(posts(emulator)) <= 24
     emulator.set_faults([])
-    assert importer.run_here(source).exit_code == 0
-    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 100}
+    result = importer.run_here(source)
+    assert result.exit_code == 0
+    then = check_invariants(emulator, result.folder)["outcomes"]
+    assert then == {"created": outcomes["pending"], "skipped": outcomes["created"]}
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -393,8 +398,10 @@ def test_401_to_a_look_up_stops_the_run(importer: Importer, emulator: RunningEmu
     assert result.exit_code == 5
     check_invariants(emulator, result.folder)
     emulator.set_faults([])
-    assert importer.run_here(importer.home / "a.jsonl").exit_code == 0
-    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 60}
+    result = importer.run_here(importer.home / "a.jsonl")
+    assert result.exit_code == 0
+    check_invariants(emulator, result.folder)
+    assert len(emulator.sessions()) == 60
 
 
 def test_a_record_that_the_proxy_never_lets_through_has_failed_and_is_not_there(
@@ -468,7 +475,7 @@ LOOKUP_OPTIONS: dict[str, dict[str, Any]] = {
 def test_look_ups_find_everything_where_lists_have(tmp_path: Path, options: dict[str, Any]) -> None:
     with running_emulator(options=options) as emulator:
         importer = Importer(tmp_path, emulator.url)
-        emulator.set_faults([{"match": POST, "when": {"first": 64}, "do": "reset_after_commit"}])
+        emulator.set_faults([{"match": POST, "when": {"every": 3}, "do": "reset_after_commit"}])
         result = importer.run_here(many(importer, 80), upload__lookup_seconds=60)
         assert result.exit_code == 0, result.summary
         assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 80}
@@ -557,8 +564,8 @@ def interrupted_import(importer: Importer, emulator: RunningEmulator) -> Path:
     """Sessions that were sent to the product's newest version, and whose answers nobody saw."""
     emulator.set_faults(
         [
-            {"match": POST, "when": {"custom_id": "langfuse:trace-1*"}, "do": {"hang": True, "after_commit": True}},
-            {"match": POST, "when": {"custom_id": "langfuse:trace-2*"}, "do": {"hang": True}},
+            {"match": POST, "when": {"custom_id": "langfuse:trace-1"}, "do": {"hang": True, "after_commit": True}},
+            {"match": POST, "when": {"custom_id": "langfuse:trace-2"}, "do": {"hang": True}},
         ]
     )
     source = many(importer, 30)

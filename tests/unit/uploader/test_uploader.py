@@ -554,6 +554,35 @@ def test_the_probe_of_an_open_breaker_costs_its_session_nothing(
     assert totals.outcomes == {"created": 12}
 
 
+@pytest.mark.parametrize("hours", [-24, -1, 1, 24])
+def test_a_clock_that_jumps_delays_and_loses_nothing(
+    nights: Nights, server: Ruled, clock: FakeClock, hours: int
+) -> None:
+    """Only dates in Retry-After are read by the wall clock, and no pause is longer than it may be."""
+    server.before = first(3, reply(429, retry_after="Sat, 22 Aug 2026 08:00:05 GMT"))
+
+    async def jump(uploader: Uploader, clock: FakeClock) -> None:
+        await clock.sleep(0.01)
+        clock.wall_shift_seconds = 3600 * hours
+
+    nights.upload = {"max_pause_seconds": 20, "max_at_once": 2}
+    assert nights.night(sessions(20), meanwhile=jump).outcomes == {"created": 20}
+    assert clock.now() < 100
+
+
+def test_a_loop_that_stalls_for_seconds_loses_nothing(nights: Nights, server: Ruled, clock: FakeClock) -> None:
+    server.before = first(5, RESET)
+
+    async def stall(uploader: Uploader, clock: FakeClock) -> None:
+        for _ in range(5):
+            await clock.sleep(0.3)
+            clock.pass_time(2.0)
+
+    nights.upload = {"max_per_second": 20}
+    assert nights.night(sessions(60), meanwhile=stall).outcomes == {"created": 60}
+    assert len(server.sessions) == 60
+
+
 # --- memory and the ledger --------------------------------------------------------------------------------
 
 
