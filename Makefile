@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,6 +38,10 @@ format: setup ## write the code as the check wants it
 
 bench: setup ## speed, memory and cost, with peers beside them
 	$(BIN)/python -m tests.benchmarks
+
+MINUTES ?= 5
+soak: setup ## kill and disturb an import at random for MINUTES=5, then check that nothing was lost or doubled
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lock: setup ## choose versions anew and write requirements.lock (needs pip-tools on the PATH)
 	pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \

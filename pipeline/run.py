@@ -90,7 +90,7 @@ class _Import:
         beside = [asyncio.create_task(work) for work in works]
         try:
             failure = await self._send_everything()
-            self._job.mark_done(self._finished)
+            await self._in_ledger_thread(self._job.mark_done, self._finished)  # the watch may be at it, too
             if self._time_up is not None and failure is self._time_up and self._job.runs.is_complete(self._job.run):
                 failure = None  # the last ones came back in time
         except (FatalError, StoppedError, UsageError) as error:

@@ -57,6 +57,10 @@ async def send_broken(answer: Answer, do: Do, *, scope: Scope, receive: Receive,
         await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
         _transport(scope).close()
         await disconnected(receive)
+    elif do.wrong_length:
+        _transport(scope).write(_with_length(answer, len(answer.body) // 2))
+        _transport(scope).close()
+        await disconnected(receive)
     elif do.drip:
         milliseconds = 1000.0 if do.drip is True else float(do.drip)
         await send(_start(answer))
@@ -102,6 +106,15 @@ def _start(answer: Answer) -> dict[str, Any]:
         headers.append((b"content-type", answer.content_type.encode()))
         headers.append((b"content-length", b"%d" % len(answer.body)))
     return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+
+def _with_length(answer: Answer, length: int) -> bytes:
+    """As bytes: the HTTP library would not write what contradicts itself."""
+    start = _start(answer)
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, phrase(answer.status).encode())]
+    for name, value in start["headers"]:
+        lines.append(b"%b: %b" % (name, b"%d" % length if name == b"content-length" else value))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body
 
 
 def _message(status: int) -> str:

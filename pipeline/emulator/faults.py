@@ -70,6 +70,8 @@ class Do:
     """The connection closes after half of the body."""
     garbage: bool = False
     """The body is invalid JSON."""
+    wrong_length: bool = False
+    """Content-Length says half of the body; the rest stands where the next answer should begin."""
     drip: float | bool = False
     """One byte of the body per so many milliseconds (true: 1000)."""
     close_after: bool = False

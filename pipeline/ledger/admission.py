@@ -8,6 +8,8 @@ from pipeline.facts import contains
 from pipeline.models import Outcome, SessionImport
 
 SETTLED_STATES = frozenset(["created", "existing"])
+UPDATE_REJECTED = "update_rejected"
+"""The error kind of a changed session whose change the API refused for good: the session stands as it was."""
 
 
 class Known(NamedTuple):

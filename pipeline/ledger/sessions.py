@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
-from pipeline.ledger.admission import SETTLED_STATES, Decision, Known, Policy, decide
+from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
 from pipeline.ledger.database import Database
 from pipeline.models import Outcome, Part, Reject, SessionImport
 
@@ -82,6 +82,12 @@ class Settlement(NamedTuple):
     settled_at: str | None = None
     latency_ms: float | None = None
 
+    @property
+    def is_refused(self) -> bool:
+        """Did the API refuse it for good: the session, or its change?"""
+        is_update = self.outcome is Outcome.CHANGED and self.error_kind == UPDATE_REJECTED
+        return is_update or self.outcome is Outcome.REJECTED
+
 
 class _Change(NamedTuple):
     """Which columns of the session's row a settlement changes."""
@@ -91,6 +97,7 @@ class _Change(NamedTuple):
     content: Literal["sent", "unknown", "same"]
     """What the server holds now: what was sent, something that nobody knows, or what it held before."""
     has_version: bool
+    is_refused: bool
 
 
 def _change_of(done: Settlement) -> _Change:
@@ -102,7 +109,7 @@ def _change_of(done: Settlement) -> _Change:
         content = "sent"
     elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
         content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
-    return _Change(state, content, done.version_id is not None)
+    return _Change(state, content, done.version_id is not None, done.is_refused)
 
 
 _SETTLE_ENTRY = (
@@ -193,6 +200,8 @@ class SessionLedger:
         self._unchanged_paths = frozenset(unchanged_paths)
         self._policy = policy
         self._keep_records = keep_records
+        self._last_reading: dict[int, int] | None = None
+        """By path: the last run before this one that read the file, once somebody asks."""
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way."""
@@ -206,7 +215,7 @@ class SessionLedger:
         sends = []
         with self._database.transaction() as connection:
             for reject in batch.rejects:
-                self._write_reject(connection, reject, repeated=False)
+                self._write_reject(connection, reject, repeated=self._was_rejected_before(connection, reject))
             for session in batch.sessions:
                 send = self._admit_session(connection, session)
                 if send is not None:
@@ -241,6 +250,8 @@ class SessionLedger:
         else:
             custom_id, known = self._find(connection, session)
         decision = decide(session, known, key, self._run, self._policy)
+        if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
+            decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
         if decision.displaces and known is not None:
             self._ignore_earlier(connection, known)
         if decision.action == "ignore":
@@ -249,7 +260,7 @@ class SessionLedger:
         row = self._write_session(connection, session, custom_id, known, key, decision)
         self._write_entry(connection, session, custom_id, key, decision, known)
         if decision.action == "none":
-            if decision.outcome is Outcome.REJECTED:
+            if decision.outcome is Outcome.REJECTED or decision.error_kind == UPDATE_REJECTED:
                 self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
             return None
         version_id = known.version_id if known is not None and known.state in ("sent", "unknown") else None
@@ -270,6 +281,15 @@ class SessionLedger:
             "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
         ).fetchone()
         return _CHARGED if is_ignored else None
+
+    def _was_refused(self, connection: sqlite3.Connection, session: SessionImport, known: Known) -> bool:
+        """Was this very update refused when the session was last seen? Forgotten with the rows of that run."""
+        if known.error_kind != UPDATE_REJECTED or self._policy.retry_rejected:
+            return False
+        schema = "past" if self._database.has_past else "main"
+        query = f"SELECT payload_sha256, outcome FROM {schema}.entry WHERE run = ? AND path = ? AND ordinal = ?"
+        row = connection.execute(query, (known.seen_run, known.seen_path, known.seen_ordinal)).fetchone()
+        return row is not None and tuple(row) == (session.payload_sha256, Outcome.CHANGED)
 
     def _find(self, connection: sqlite3.Connection, session: SessionImport) -> tuple[str, Known | None]:
         if not session.is_numbered:
@@ -424,7 +444,7 @@ class SessionLedger:
     def _settle_alike(self, connection: sqlite3.Connection, change: _Change, settlements: list[Settlement]) -> None:
         """Settlements in a row that change the same columns: one statement serves them all."""
         run = self._run
-        if change.state == "rejected":
+        if change.is_refused:
             for done in settlements:
                 if connection.execute(_SETTLE_ENTRY, _entry_values(done, run)).rowcount:
                     self._reject_parts(connection, done.send.session, done.error_kind, done.error, repeated=False)
@@ -457,10 +477,36 @@ class SessionLedger:
             reject = Reject(part, "upload", kind or "rejected", error or "", session.trace_id, session.format)
             self._write_reject(connection, reject, repeated=repeated)
 
+    def _was_rejected_before(self, connection: sqlite3.Connection, reject: Reject) -> bool:
+        """Did the last run that read this file reject the same record for the same reason? Then it is no news.
+
+        Forgotten with the rows of that run.
+        """
+        if self._policy.retry_rejected:
+            return False
+        schema = "past" if self._database.has_past else "main"
+        if self._last_reading is None:
+            query = (
+                f"SELECT s.path, max(s.run) FROM {schema}.source s JOIN {schema}.run r ON r.number = s.run "
+                "WHERE r.target = ? AND s.state != 'unchanged' AND (s.run < ? OR ?) GROUP BY s.path"
+            )
+            values = (self._target, self._run, self._database.has_past)
+            self._last_reading = dict(connection.execute(query, values).fetchall())
+        part = reject.part
+        path = self._paths[part.source]
+        row = connection.execute(
+            f"SELECT error_kind, position, record FROM {schema}.reject "
+            "WHERE run = ? AND path = ? AND ordinal = ? AND stage = ?",
+            (self._last_reading.get(path), path, part.ordinal, reject.stage),
+        ).fetchone()
+        return row is not None and tuple(row) == (reject.kind, part.position, self._kept(part))
+
+    def _kept(self, part: Part) -> bytes | None:
+        return part.raw if self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD else None
+
     def _write_reject(self, connection: sqlite3.Connection, reject: Reject, *, repeated: bool) -> None:
         part = reject.part
         self._has_upload_rejects |= reject.stage == "upload"
-        is_kept = self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD
         connection.execute(
             "INSERT OR REPLACE INTO reject (run, path, ordinal, stage, position, error_kind, error, trace_id, format, "
             "record, repeated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -474,7 +520,7 @@ class SessionLedger:
                 reject.error,
                 reject.trace_id,
                 reject.format,
-                part.raw if is_kept else None,
+                self._kept(part),
                 repeated,
             ),
         )

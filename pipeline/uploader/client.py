@@ -221,9 +221,9 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
             kind="unauthorized",
             status=status,
         )
-    if status in (403, 414) and is_html:
-        if creates:
-            return TransientError(said, kind="blocked_by_proxy", status=status)
+    if status in (403, 414) and is_html and creates:
+        return TransientError(said, kind="blocked_by_proxy", status=status)
+    if (status == 403 and is_html) or (status == 414 and not creates):
         return QueryTooLongError(said, kind="blocked_by_proxy", status=status)
     if status == 409 or (status == 400 and _says_exists(text)):
         return ExistsError(said)

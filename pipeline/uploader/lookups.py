@@ -35,6 +35,10 @@ class _Question:
     answer: asyncio.Future[StoredSession | None]
     times: int = 0
     troubles: int = 0
+    first_empty_at: float | None = None
+    """Patience runs from here: before, nobody had looked."""
+    goes_alone: bool = False
+    """It was in a group that was refused: one of them spoils the others."""
 
 
 class Lookups:
@@ -76,10 +80,11 @@ class Lookups:
     def _gather(self, group: list[_Question]) -> None:
         version_id = group[0].version_id
         others = []
-        while len(group) < self._group_size and not self._questions.empty():
+        while len(group) < self._group_size and not group[0].goes_alone and not self._questions.empty():
             item = self._questions.get_nowait()
             ids = [question.custom_id for question in [*group, item]]
-            if item.version_id == version_id and len(find_query(ids, version_id)) <= MAX_QUERY_BYTES:
+            is_alike = item.version_id == version_id and not item.goes_alone
+            if is_alike and len(find_query(ids, version_id)) <= MAX_QUERY_BYTES:
                 group.append(item)
             else:
                 others.append(item)
@@ -108,16 +113,20 @@ class Lookups:
             if len(group) > 1:
                 self._group_size = max(1, len(group) // 2)
                 self._ask_again(group, counts=False)
-            else:
-                self._fail(group, error)
+            else:  # it cannot be shorter: the proxy may have another reason, which may pass
+                self._trouble(group, error, is_probe=is_probe)
         except TransientError as error:
             self._pace.troubled(was_probe=is_probe)
-            for question in group:
-                question.troubles += not is_probe
-            patient = [question for question in group if self._bears(question)]
-            self._ask_again(patient, counts=True)
-            self._fail([question for question in group if question not in patient], error)
-        except (RejectedError, FatalError) as error:
+            self._trouble(group, error, is_probe=is_probe)
+        except RejectedError as error:
+            self._pace.answered()
+            if len(group) > 1:
+                for question in group:
+                    question.goes_alone = True
+                self._ask_again(group, counts=False)
+            else:
+                self._fail(group, error)
+        except FatalError as error:
             self._pace.answered()
             self._fail(group, error)
         else:
@@ -136,7 +145,10 @@ class Lookups:
                 continue
             if session_found is not None:
                 question.answer.set_result(session_found)
-            elif self._patience_left(question) <= 0:
+                continue
+            if question.first_empty_at is None:
+                question.first_empty_at = self._clock.now()
+            if self._patience_left(question) <= 0:
                 question.answer.set_result(None)
             else:
                 missing.append(question)
@@ -157,10 +169,18 @@ class Lookups:
             await self._clock.sleep(min(wait, max(self._patience_left(question), 0.2)))
         self._questions.put_nowait(question)
 
+    def _trouble(self, group: list[_Question], error: TransientError, *, is_probe: bool) -> None:
+        for question in group:
+            question.troubles += not is_probe
+        patient = [question for question in group if self._bears(question)]
+        self._ask_again(patient, counts=True)
+        self._fail([question for question in group if question not in patient], error)
+
     def _bears(self, question: _Question) -> bool:
         """May this question be asked again after trouble? Only empty answers use up its patience."""
+        waited = self._clock.now() - question.asked_at
         return question.patience_seconds > 0 and (
-            self._patience_left(question) > 0 or question.troubles < MOST_TROUBLES
+            waited < question.patience_seconds or question.troubles < MOST_TROUBLES
         )
 
     def _fail(self, group: list[_Question], error: TraceImportError) -> None:
@@ -169,4 +189,5 @@ class Lookups:
                 question.answer.set_exception(error)
 
     def _patience_left(self, question: _Question) -> float:
-        return question.patience_seconds - (self._clock.now() - question.asked_at)
+        since = self._clock.now() if question.first_empty_at is None else question.first_empty_at
+        return question.patience_seconds - (self._clock.now() - since)

@@ -22,11 +22,12 @@ from pipeline.errors import (
     TraceImportError,
     TransientError,
 )
+from pipeline.ledger.admission import UPDATE_REJECTED
 from pipeline.ledger.sessions import Send, SessionLedger, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.payload import create_body, update_body
 from pipeline.uploader.attribution import Whose, whose
-from pipeline.uploader.client import Client, Created, StoredSession
+from pipeline.uploader.client import Client, Created, NoRouteError, StoredSession
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
@@ -122,6 +123,8 @@ class Uploader:
         self._alike: list[Settlement] = []
         self._alike_reason = ""
         self._exists_share = 0.0
+        self._gone: dict[str, bool] = {}
+        """Versions that earlier intents named, and whether they were deleted since."""
         self.failure: TraceImportError | None = None
         """Why the run must stop, where it must."""
         self.is_stopping = False
@@ -279,18 +282,23 @@ class Uploader:
         return await self._create(journey)
 
     async def _create(self, journey: _Journey) -> Settlement:
-        send = journey.send
-        body = create_body(send.session, send.custom_id, version_id=journey.version_id, ledger_id=self._ledger_id)
+        custom_id, version_id = journey.send.custom_id, journey.version_id
+        body = create_body(journey.send.session, custom_id, version_id=version_id, ledger_id=self._ledger_id)
 
         async def post() -> Created:
-            return await self._client.create_session(body, custom_id=send.custom_id, version_id=journey.version_id)
+            return await self._client.create_session(body, custom_id=custom_id, version_id=version_id)
 
         while True:
             try:
                 stored = await self._attempt(journey, post)
             except ExistsError as error:
                 return await self._adopt_existing(journey, error)
-            except RejectedError as error:
+            except (RejectedError, FatalError) as error:
+                if await self._is_version_gone(journey, error):
+                    await self._go_to_the_version_of_this_run(journey)
+                    return await self._create(journey)
+                if isinstance(error, FatalError):
+                    raise
                 return await self._give_up(journey, Outcome.REJECTED, error)
             except TransientError as error:
                 if self._is_used_up(journey):
@@ -300,6 +308,35 @@ class Uploader:
             self._exists_share *= 0.98
             return self._ended(journey, Outcome.CREATED, session_id=stored.id, status=201, is_applied=True)
 
+    async def _is_version_gone(self, journey: _Journey, error: RejectedError | FatalError) -> bool:
+        """Was the version that an earlier run sent this to (a product's newest, then) deleted since?"""
+        version_id = journey.version_id
+        if version_id == self._version_id or error.kind in ("unauthorized", "identity_broken"):
+            return False
+        was_ambiguous = journey.was_ambiguous
+        while version_id not in self._gone:
+            try:
+                version = await self._attempt(journey, lambda: self._client.get_version(version_id))
+            except RejectedError as answer:
+                self._gone[version_id] = answer.status == 404 and not isinstance(answer, NoRouteError)
+            except TransientError as trouble:
+                journey.was_ambiguous = was_ambiguous  # a question stores nothing
+                if self._is_used_up(journey):
+                    raise StoppedError(
+                        f"nobody says whether version {version_id} still exists ({trouble})"
+                    ) from trouble
+                await self._wait(journey, trouble)
+            else:
+                self._gone[version_id] = version.deletedAt is not None
+        return self._gone[version_id]
+
+    async def _go_to_the_version_of_this_run(self, journey: _Journey) -> None:
+        """What that version held is gone with it: nothing of this session is anywhere. The intent is written anew."""
+        journey.send = journey.send._replace(version_id=None, state="pending")
+        journey.version_id = self._version_id
+        journey.was_ambiguous = False
+        await self._in_ledger_thread(self._ledger.intend, [journey.send], self._version_id)
+
     async def _update(self, journey: _Journey, session_id: str) -> Settlement:
         send = journey.send
         body = update_body(send.session, ledger_id=self._ledger_id)
@@ -308,7 +345,7 @@ class Uploader:
                 await self._attempt(journey, lambda: self._client.update_session(session_id, body))
             except (RejectedError, ExistsError) as error:
                 # The session stands as it was; what was refused is the change.
-                return self._ended(journey, Outcome.FAILED, error=error, kind="update_rejected", session_id=session_id)
+                return self._ended(journey, Outcome.CHANGED, error=error, kind=UPDATE_REJECTED, session_id=session_id)
             except TransientError as error:
                 if self._is_used_up(journey):
                     outcome = Outcome.UNKNOWN if journey.was_ambiguous else Outcome.FAILED
@@ -460,7 +497,7 @@ class Uploader:
 
     def _note(self, settlement: Settlement) -> None:
         outcome = settlement.outcome
-        if outcome is Outcome.REJECTED:
+        if settlement.is_refused:
             self._note_reject(settlement)
             return
         if outcome in (Outcome.CREATED, Outcome.EXISTING, Outcome.CHANGED):

@@ -49,7 +49,7 @@ def _context(url: str) -> ssl.SSLContext | bool:
 
 async def aiohttp_bodies(url: str, file: Path, count: int, at_once: int) -> Callable[[], Any]:
     """aiohttp on uvloop posts bodies that are ready; nothing is read, mapped, kept or accounted for."""
-    import aiohttp  # noqa: PLC0415  (each peer loads what is its own)
+    import aiohttp
 
     bodies = iter([json.dumps(payload(line)).encode() for line in lines(file, count)])
 
@@ -108,7 +108,7 @@ async def cookbook(url: str, file: Path, count: int, at_once: int) -> Callable[[
 
 
 def _galtea(url: str, file: Path, count: int, threads: int) -> Callable[[], None]:
-    from galtea import Galtea  # noqa: PLC0415
+    from galtea import Galtea
 
     client = Galtea(api_key="gsk_benchmark", base_url=url, suppress_updatable_version_message=True)
 
@@ -157,7 +157,7 @@ def main() -> None:
     name, url, file, count, at_once = sys.argv[1:]
     peer = PEERS[name]
     if asyncio.iscoroutinefunction(peer):
-        import uvloop  # noqa: PLC0415
+        import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if "uvloop" in name else None) as runner:
             send = runner.run(peer(url, Path(file), int(count), int(at_once)))

@@ -128,6 +128,17 @@ def test_truncate_promises_more_than_it_sends(emulator: RunningEmulator) -> None
     assert stored(emulator) == ["a"]
 
 
+def test_wrong_length_promises_less_than_it_sends(emulator: RunningEmulator) -> None:
+    emulator.set_faults([{"match": POST, "do": {"wrong_length": True}}])
+    with connect(emulator) as connection:
+        send_post(connection)
+        head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    promised = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    assert head.startswith(b"HTTP/1.1 201 Created")
+    assert len(json.dumps(json.loads(body))) > promised > 0
+    assert stored(emulator) == ["a"]
+
+
 def test_garbage_is_a_201_with_invalid_json(emulator: RunningEmulator, create: Create) -> None:
     emulator.set_faults([{"match": POST, "do": "garbage"}])
     answer = create(customId="a")

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from pipeline import load_config, run_import
 from pipeline.emulator import RunningEmulator, running_emulator
-from tests.invariants import KEY
+from pipeline.results import RunResult
+from tests.invariants import KEY, PAYLOAD
 
 
 def make_trace(number: int, **fields: Any) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def make_trace(number: int, **fields: Any) -> dict[str, Any]:
         "bookmarked": False,
         "tags": ["a"],
         "input": {"messages": [{"role": "user", "content": f"Where is parcel {number}?"}]},
-        "output": {"role": "assistant", "content": f"Parcel {number} is on its way. 📦"},
+        "output": {"role": "assistant", "content": f"Parcel {number} {PAYLOAD}. 📦"},
         "created_at": "2026-08-22 08:00:01.000000",
         "updated_at": "2026-08-22 08:00:02.000000",
     } | fields
@@ -64,6 +66,8 @@ class Importer:
     base_url: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     version_id: str = "ver_123"
+    options: Sequence[str] = ()
+    """For every command."""
 
     @property
     def state(self) -> Path:
@@ -83,7 +87,7 @@ class Importer:
             command += ["--version-id", self.version_id]
         for source in sources:
             command += ["--source", str(source)]
-        return [*command, *options]
+        return [*command, *self.options, *options]
 
     def env(self) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("GALTEA_")}
@@ -101,6 +105,22 @@ class Importer:
         command = self.command("run", *sources, options=options)
         return subprocess.Popen(command, env=self.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+    def run_here(self, *sources: Path | str, **settings: Any) -> RunResult:
+        """The same in this process: quicker to start. `upload__max_at_once=8` sets upload.max_at_once."""
+        overrides = {
+            "source.paths": [str(source) for source in sources],
+            "target.version_id": None if "target__product_id" in settings else self.version_id,
+            "target.base_url": self.base_url,
+            "state_dir": self.state,
+        }
+        overrides |= {name.replace("__", "."): value for name, value in settings.items()}
+        return run_import(load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY}))
+
+
+def many(importer: Importer, count: int, **fields: Any) -> Path:
+    """So many traces, `trace-0` and on, in one file."""
+    return write_jsonl(importer.home / "a.jsonl", [make_trace(number, **fields) for number in range(count)])
+
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
@@ -112,7 +132,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
 def end(process: subprocess.Popen[str], number: signal.Signals | None = None) -> Ended:
     if number is not None:
         process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
+    assert KEY not in out + err
     return Ended(process.returncode, out, err)
 
 

@@ -9,14 +9,10 @@ import httpx
 import pytest
 
 from pipeline.emulator import RunningEmulator, running_emulator
-from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
+from tests.end_to_end.conftest import Importer, many
 from tests.invariants import check_invariants, posts, read_manifest, read_summary
 
 POST = "POST /sessions"
-
-
-def many(importer: Importer, count: int) -> Path:
-    return write_jsonl(importer.home / "a.jsonl", [make_trace(number) for number in range(count)])
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,21 @@ def test_a_rejected_session_is_not_sent_again_nor_counted_again(importer: Import
     assert row["attempts"] == 0
 
 
+def test_what_could_not_be_read_in_a_growing_file_is_not_counted_again(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = ['{"torn', [1, 2], *(make_trace(number) for number in range(5))]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    assert importer.run(source).code == 3
+    write_jsonl(source, [*rows, make_trace(5)])
+    assert importer.run(source).code == 0
+    assert check_invariants(emulator, importer.last)["records_rejected"] == 2
+    assert importer.run(source, options=["--retry-rejected"]).code == 3
+    write_jsonl(source, ['{"torn in another way', *rows[1:], make_trace(5)])
+    assert importer.run(source).code == 3
+    assert check_invariants(emulator, importer.last)["records_rejected"] == 2
+
+
 def test_duplicates_conflicts_and_newer_versions_in_one_input(importer: Importer, emulator: RunningEmulator) -> None:
     older = make_trace(3, output="old", updated_at="2026-08-22 08:00:02.000000")
     newer = make_trace(3, output="new", updated_at="2026-08-22 09:00:00.000000")

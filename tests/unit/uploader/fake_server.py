@@ -64,6 +64,9 @@ class FakeServer:
     sessions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     log: list[Seen] = field(default_factory=list)
     on_commit: Callable[[dict[str, Any]], None] = lambda session: None
+    gone_versions: set[str] = field(default_factory=set)
+    """Deleted, with all that they held."""
+    gone_status: int = 404
 
     def __post_init__(self) -> None:
         self._tokens = self.faults.per_second or 0.0
@@ -142,10 +145,14 @@ class FakeServer:
     # --- what it does -------------------------------------------------------------------------------------
 
     def _answer(self, method: str, path: str, query: dict[str, list[str]], sent: dict[str, Any]) -> Answer:
+        if method == "GET" and path.startswith("/versions/"):
+            return self._version(path.rsplit("/", 1)[-1])
         if method == "GET":
             return self._list(query)
         if method == "PATCH":
             return self._patch(path.rsplit("/", 1)[-1], sent)
+        if sent["versionId"] in self.gone_versions:
+            return _error(self.gone_status, f"Version {sent['versionId']} not found")
         status = self.refuse(sent)
         if status is not None:
             return _error(status, f"{sent['customId']} is not acceptable")
@@ -169,6 +176,11 @@ class FakeServer:
         self.on_commit(session)
         return _json(201, _shown(session))
 
+    def _version(self, version_id: str) -> Answer:
+        if version_id in self.gone_versions:
+            return _error(404, f"Version {version_id} not found")
+        return _json(200, {"id": version_id})
+
     def _patch(self, session_id: str, sent: dict[str, Any]) -> Answer:
         for session in self.sessions.values():
             if session["id"] == session_id:
@@ -181,6 +193,7 @@ class FakeServer:
             _shown(session)
             for (version_id, custom_id), session in self.sessions.items()
             if version_id in query["versionIds"]
+            and version_id not in self.gone_versions
             and custom_id in query["customIds"]
             and not session.get("deletedAt")
             and session["_visible_at"] <= self.clock.now()

@@ -39,6 +39,8 @@ class Nights:
     server: Transport
     seed: int = 0
     upload: dict[str, Any] = field(default_factory=dict)
+    version_id: str = VERSION
+    """What this night's run resolved its target to."""
     run: RunRow | None = None
     ledger_id: str = ""
     counts: Counts = field(default_factory=Counts)
@@ -129,7 +131,7 @@ class _Night:
             counts,
             in_ledger_thread=self.in_ledger_thread,
             ledger_id=self.ledger_id,
-            version_id=VERSION,
+            version_id=self.nights.version_id,
             config=self.config,
             clock=self.clock,
             chance=chance,

@@ -142,10 +142,13 @@ def test_a_later_is_waited_for_and_costs_no_patience_of_anybody() -> None:
     assert at_the_desk(serve, story) is not None
 
 
-@pytest.mark.parametrize("status", [403, 414])
-def test_a_query_that_a_proxy_refuses_is_asked_in_halves(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "content_type", "body"),
+    [(403, "text/html", b"<html>"), (414, "text/html", b"<html>"), (414, "application/json", b"{}")],
+)
+def test_a_query_that_a_proxy_refuses_is_asked_in_halves(status: int, content_type: str, body: bytes) -> None:
     def serve(now: float, ids: list[str]) -> Answer:
-        return shown(*ids) if len(ids) <= 4 else Answer(status, {"content-type": "text/html"}, b"<html>")
+        return shown(*ids) if len(ids) <= 4 else Answer(status, {"content-type": content_type}, body)
 
     async def story(desk: Desk) -> list[StoredSession | None]:
         return await asyncio.gather(*(desk.find(f"id-{number}") for number in range(20)))
@@ -183,6 +186,28 @@ def test_an_outage_longer_than_the_patience_is_no_answer() -> None:
     assert at_the_desk(serve, story) is not None
 
 
+def test_after_such_an_outage_one_empty_answer_is_not_the_end() -> None:
+    """Its patience is over by the clock, and nobody has looked yet: a reader that just came up may lag."""
+
+    def serve(now: float, ids: list[str]) -> Answer:
+        return Answer(503, {}, b"") if now < 200 else shown(*ids) if now > 206 else shown()
+
+    async def story(desk: Desk) -> StoredSession | None:
+        return await desk.find("a", patience=90)
+
+    assert at_the_desk(serve, story) is not None
+
+
+def test_a_block_by_the_proxy_that_passes_is_waited_out() -> None:
+    def serve(now: float, ids: list[str]) -> Answer:
+        return shown(*ids) if now > 20 else Answer(403, {"content-type": "text/html"}, b"<html>")
+
+    async def story(desk: Desk) -> StoredSession | None:
+        return await desk.find("a", patience=90)
+
+    assert at_the_desk(serve, story) is not None
+
+
 def test_trouble_without_end_is_told() -> None:
     async def story(desk: Desk) -> None:
         with pytest.raises(AmbiguousError):
@@ -201,6 +226,19 @@ def test_a_refused_question_concerns_its_group_only() -> None:
         return await desk.find("good")
 
     assert at_the_desk(serve, story) is not None
+
+
+def test_one_refused_question_spoils_no_other_of_its_group() -> None:
+    def serve(now: float, ids: list[str]) -> Answer:
+        return Answer(400, {}, b"{}") if "bad" in ids else shown(*ids)
+
+    async def story(desk: Desk) -> list[StoredSession | BaseException | None]:
+        ids = [f"id-{number}" for number in range(9)]
+        return await asyncio.gather(*(desk.find(id) for id in ("bad", *ids)), return_exceptions=True)
+
+    bad, *good = at_the_desk(serve, story)
+    assert isinstance(bad, RejectedError)
+    assert all(isinstance(found, StoredSession) for found in good)
 
 
 def test_a_key_that_is_not_accepted_is_fatal() -> None:

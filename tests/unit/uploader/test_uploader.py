@@ -214,6 +214,42 @@ def test_a_killed_attempt_with_another_payload_since_is_changed(nights: Nights, 
     assert only(nights) == ("changed", "reported")
 
 
+@pytest.mark.parametrize("status", [404, 400, 422])
+def test_an_intent_for_a_version_that_is_gone_is_taken_to_the_one_of_this_run(
+    nights: Nights, server: Ruled, status: int
+) -> None:
+    """A product's newest version was deleted, with all that it held, while a session was on its way there."""
+    server.latency_seconds = 1.0
+    nights.night(sessions(3), killed_after=0.3)
+    server.gone_versions = {VERSION}
+    server.gone_status = status
+    server.before = first(3, reply(500), method="GET")
+    nights.version_id = "ver_2"
+    nights.night(sessions(3))
+    assert nights.failure is None
+    assert {row[0] for row in nights.rows().values()} == {"created"}
+    assert {version for version, _ in server.sessions} == {"ver_2"}
+
+
+def test_an_intent_that_is_refused_by_a_version_that_stands_is_not_taken_elsewhere(
+    nights: Nights, server: Ruled
+) -> None:
+    server.latency_seconds = 1.0
+    nights.night(sessions(1), killed_after=0.3)
+    server.before = always(reply(413, "too long"))
+    nights.version_id = "ver_2"
+    nights.night(sessions(1))
+    assert only(nights) == ("rejected", "http_413")
+    assert server.sessions == {}
+
+
+def test_the_version_of_the_run_that_is_gone_stops_it(nights: Nights, server: Ruled) -> None:
+    server.gone_versions = {VERSION}
+    nights.night(sessions(3))
+    assert isinstance(nights.failure, FatalError)
+    assert set(nights.rows().values()) and {row[0] for row in nights.rows().values()} == {"pending"}
+
+
 def test_an_update_brings_it_up_to_date(nights: Nights, server: Ruled) -> None:
     nights.upload = {"on_change": "update"}
     nights.night(sessions(1))
@@ -234,6 +270,45 @@ def test_an_update_that_fails_leaves_the_session_settled_and_is_tried_again(nigh
     nights.night(sessions(1, user_id="u2"))
     assert only(nights) == ("changed", "updated")
     assert len(server.posts()) == 1
+
+
+def test_an_update_that_is_refused_for_good_is_a_reject_and_is_not_sent_again(nights: Nights, server: Ruled) -> None:
+    nights.upload = {"on_change": "update"}
+    nights.night(sessions(1))
+    server.before = always(reply(413, "too long"), method="PATCH")
+    first_night = nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "update_rejected")
+    assert first_night.new_rejects == 1
+    for _ in range(2):
+        later = nights.night(sessions(1, user_id="u2"))
+        assert only(nights) == ("changed", "update_rejected")
+        assert (later.requests, later.new_rejects) == (0, 0)
+    server.before = lambda method, body: None
+    nights.night(sessions(1, user_id="u3"))
+    assert only(nights) == ("changed", "updated")
+    nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "updated")
+
+
+def test_a_refused_update_is_sent_again_where_that_is_asked_for(nights: Nights, server: Ruled) -> None:
+    nights.upload = {"on_change": "update"}
+    nights.night(sessions(1))
+    server.before = first(1, reply(413, "too long"), method="PATCH")
+    nights.night(sessions(1, user_id="u2"))
+    nights.upload = {"on_change": "update", "retry_rejected": True}
+    nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "updated")
+
+
+def test_fifty_updates_refused_alike_stop_the_run_and_are_pending_again(nights: Nights, server: Ruled) -> None:
+    nights.upload = {"on_change": "update"}
+    nights.night(sessions(60))
+    server.before = always(reply(400, "You have no credits left"), method="PATCH")
+    totals = nights.night(sessions(60, user_id="u2"))
+    assert isinstance(nights.failure, FatalError)
+    assert totals.outcomes == {"pending": 60}
+    server.before = lambda method, body: None
+    assert nights.night(sessions(60, user_id="u2")).outcomes == {"changed": 60}
 
 
 def test_of_two_revisions_in_flight_the_newer_stands_in_the_end(nights: Nights, server: Ruled) -> None:
@@ -477,6 +552,35 @@ def test_the_probe_of_an_open_breaker_costs_its_session_nothing(
     nights.upload = {"max_at_once": 12, "record_deadline_seconds": 120}
     totals = nights.night(sessions(12))
     assert totals.outcomes == {"created": 12}
+
+
+@pytest.mark.parametrize("hours", [-24, -1, 1, 24])
+def test_a_clock_that_jumps_delays_and_loses_nothing(
+    nights: Nights, server: Ruled, clock: FakeClock, hours: int
+) -> None:
+    """Only dates in Retry-After are read by the wall clock, and no pause is longer than it may be."""
+    server.before = first(3, reply(429, retry_after="Sat, 22 Aug 2026 08:00:05 GMT"))
+
+    async def jump(uploader: Uploader, clock: FakeClock) -> None:
+        await clock.sleep(0.01)
+        clock.wall_shift_seconds = 3600 * hours
+
+    nights.upload = {"max_pause_seconds": 20, "max_at_once": 2}
+    assert nights.night(sessions(20), meanwhile=jump).outcomes == {"created": 20}
+    assert clock.now() < 100
+
+
+def test_a_loop_that_stalls_for_seconds_loses_nothing(nights: Nights, server: Ruled, clock: FakeClock) -> None:
+    server.before = first(5, RESET)
+
+    async def stall(uploader: Uploader, clock: FakeClock) -> None:
+        for _ in range(5):
+            await clock.sleep(0.3)
+            clock.pass_time(2.0)
+
+    nights.upload = {"max_per_second": 20}
+    assert nights.night(sessions(60), meanwhile=stall).outcomes == {"created": 60}
+    assert len(server.sessions) == 60
 
 
 # --- memory and the ledger --------------------------------------------------------------------------------
