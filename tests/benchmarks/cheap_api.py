@@ -1,4 +1,4 @@
-"""As little of Galtea's API as an import needs, in a process of its own: it takes everything, and costs next to nothing.
+"""As little of Galtea's API as an import needs, in a process of its own: takes everything, costs next to nothing.
 
 It echoes each session whole, as the API does, so that reading the answer costs what it costs in earnest.
 """
@@ -18,9 +18,7 @@ from typing import cast
 import uvloop
 
 _HEAD = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-_VERSION = (
-    b'{"id":"ver_123","name":"1","productId":"prod_1","createdAt":"2026-08-22T08:00:00.000Z","deletedAt":null}'
-)
+_VERSION = b'{"id":"ver_123","name":"1","productId":"prod_1","createdAt":"2026-08-22T08:00:00.000Z","deletedAt":null}'
 _STAMP = b'","createdAt":"2026-08-22T08:00:00.000Z","testCaseId":null,"userId":"user_1","isSeed":false,'
 
 
