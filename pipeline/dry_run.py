@@ -54,9 +54,9 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
         tempfile.TemporaryDirectory(prefix="trace-import-") as scratch,
         opened_shadow(config.state_dir) as database,
     ):
-        job = open_job(
-            config.model_copy(update={"output_dir": None}), database, files, clock, results_dir=Path(scratch)
-        )
+        # A run that would go on has a folder, and that is not ours to touch.
+        beside = config.model_copy(update={"output_dir": Path(scratch)})
+        job = open_job(beside, database, files, clock, results_dir=Path(scratch))
         batches = prepare(job, scratch_dir=Path(scratch), is_stopping=lambda: stop.times > 0)
         for batch in batches:
             for send in job.sessions.admit(batch):

@@ -183,10 +183,7 @@ def open_database(state_dir: Path) -> Database:
             _create(connection, str(uuid.uuid4()))
         elif version != SCHEMA_VERSION:
             connection.close()
-            raise UsageError(
-                f"{file} was written by another version of trace-import (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}); use that version, or another state_dir"
-            )
+            raise _other_schema(file, version)
         return Database(connection, has_past=False)
 
 
@@ -205,6 +202,9 @@ def open_shadow(state_dir: Path) -> Database:
             except sqlite3.OperationalError:  # made, and killed before its first commit
                 connection.execute("DETACH DATABASE past")
                 has_past = False
+        if has_past and (version := connection.execute("PRAGMA past.user_version").fetchone()[0]) != SCHEMA_VERSION:
+            connection.close()
+            raise _other_schema(file, version)
         _create(connection, ledger_id)
         return Database(connection, has_past=has_past)
 
@@ -217,6 +217,13 @@ def opened_shadow(state_dir: Path) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def _other_schema(file: Path, version: int) -> UsageError:
+    return UsageError(
+        f"{file} was written by another version of trace-import (schema {version}, this one knows "
+        f"{SCHEMA_VERSION}); use that version, or another state_dir"
+    )
 
 
 def prepare_state_dir(state_dir: Path) -> None:

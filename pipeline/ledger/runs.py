@@ -114,14 +114,29 @@ class RunLedger:
 
     def find_interrupted(self, target: int, sources_key: str, mapping_sha256: str) -> RunRow | None:
         """The last run of this job, if it was killed or stopped and may go on."""
+        schema = "past" if self._database.has_past else "main"
         row = self._connection.execute(
-            "SELECT number, id, folder, started_at, finished_at, exit_code FROM run "
+            f"SELECT number, id, folder, started_at, finished_at, exit_code FROM {schema}.run "
             "WHERE target = ? AND sources_key = ? AND mapping_sha256 = ? ORDER BY number DESC LIMIT 1",
             (target, sources_key, mapping_sha256),
         ).fetchone()
         if row is None or (row[4] is not None and row[5] not in CONTINUED_EXIT_CODES):
             return None
+        if self._database.has_past:
+            self._bring_over(row[0], ("run", "source"))
         return RunRow(row[0], row[1], Path(row[2]), row[3], is_continued=True)
+
+    def _bring_over(self, number: int, tables: Sequence[str]) -> None:
+        """What the real ledger holds of a run, and the shadow now holds too."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO main.path SELECT id, path FROM past.path "
+                "WHERE id IN (SELECT path FROM past.source WHERE run = ?)",
+                (number,),
+            )
+            for table in tables:
+                key = "number" if table == "run" else "run"
+                connection.execute(f"INSERT INTO main.{table} SELECT * FROM past.{table} WHERE {key} = ?", (number,))
 
     def is_killed(self, run: RunRow) -> bool:
         """Has this run no end?"""
@@ -140,15 +155,20 @@ class RunLedger:
     ) -> RunRow:
         """A new run."""
         with self._database.transaction() as connection:
+            number = None  # the next one
+            if self._database.has_past:  # the sessions of the real ledger name its runs: this is none of them
+                number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM past.run").fetchone()[0]
             cursor = connection.execute(
-                "INSERT INTO run (id, target, sources_key, mapping_sha256, config_sha256, started_at, folder) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
+                "INSERT INTO run (number, id, target, sources_key, mapping_sha256, config_sha256, started_at, folder) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (number, run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
             )
         return RunRow(int(cursor.lastrowid or 0), run_id, folder, started_at, is_continued=False)
 
     def go_on(self, run: RunRow, *, folder: Path, config_sha256: str) -> RunRow:
         """An interrupted run works again."""
+        if self._database.has_past:
+            self._bring_over(run.number, ("entry", "reject", "ignored"))
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE run SET finished_at = NULL, exit_code = NULL, processes = processes + 1, folder = ?, "
