@@ -85,6 +85,7 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
             rejected_before=job.rejected_before,
+            differing_before=job.differing_before,
         )
         summary |= {
             "sends": dict(kinds),

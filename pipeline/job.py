@@ -35,6 +35,8 @@ class Job:
     """What is to be read; files that are done are not among them."""
     rejected_before: int
     """Records in files that are done, which were rejected when those were read."""
+    differing_before: int
+    """Sessions of files that are done, whose content on the server was another one and was left so."""
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
@@ -70,7 +72,12 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, _anchor(config))
     paths = runs.path_ids([str(file) for file in files])
-    done = runs.done_files(target, mapping_sha256, without_rejects=config.upload.retry_rejected)
+    done = runs.done_files(
+        target,
+        mapping_sha256,
+        without_rejects=config.upload.retry_rejected,
+        without_updatable=config.upload.on_change == "update",
+    )
     now = {file: fingerprint(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     if config.source.session_per == "conversation" and len(unchanged) < len(files):
@@ -90,6 +97,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         format = source.mapper.name if source.mapper is not None else None
         rows.append((paths[source.name], source.fingerprint, format, "reading"))
     runs.add_sources(run, rows)
+    done_before = [done[str(file)] for file in unchanged if str(file) not in finished_before]
     sessions = SessionLedger(
         database,
         run=run.number,
@@ -110,7 +118,8 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         paths=paths,
         to_session=to_session,
         sources=sources,
-        rejected_before=sum(done[str(file)].rejects for file in unchanged if str(file) not in finished_before),
+        rejected_before=sum(file.rejects for file in done_before),
+        differing_before=sum(file.differing for file in done_before),
         killed=killed,
     )
 

@@ -21,7 +21,7 @@ _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
     "skipped": "were imported before: nothing was sent",
-    "changed": "were imported before and differ now (manifest: error_kind tells what was done)",
+    "changed": "were imported before and differ now",
     "duplicate": "came again in this input",
     "conflict": "share a custom id with another trace of this input: NOT imported",
     "rejected": "were refused by the API (rejects.jsonl)",
@@ -30,6 +30,14 @@ _MEANING = {
     "pending": "were read and not sent; the next run goes on",
     "held": "wait for their missing parts",
     "planned": "would be sent",
+}
+_DETAIL = {
+    "updated": "of them were updated",
+    "reported": "of them differ and were NOT sent: upload.on_change: update sends them",
+    "other_payload": "of them differ on the server, where they are not from this ledger, and were NOT sent: "
+    "another source.name imports yours beside them",
+    "mapping_changed": "of them would be mapped differently today: upload.on_change: update sends them",
+    "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",
 }
 _ADVICE = {
     2: "Nothing was imported: the command or the configuration is wrong.",
@@ -57,6 +65,11 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
         say(f"  {unchanged} of {len(summary['sources'])} files are done since an earlier run and were not read again")
     if summary["rejected_before"]:
         say(f"  {summary['rejected_before']:,} records in them were rejected then; --retry-rejected tries them again")
+    if summary["differing_before"]:
+        say(
+            f"  {summary['differing_before']:,} sessions of them differ on the server and were NOT sent then; "
+            "upload.on_change: update sends those that are this ledger's"
+        )
     if not summary["sessions"] and not summary["records_read"] and not summary["error"]:
         say("  Nothing was sent: there is nothing new.")
     say(
@@ -114,8 +127,14 @@ def print_plan(result: PlanResult) -> None:
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["records_repaired"]:
-        say(f"  {summary['records_repaired']:,} were repaired while reading (metadata.repaired tells what)")
+        say(
+            f"  {summary['records_repaired']:,} records had values replaced or cut "
+            "(metadata.repaired and metadata.cut of their sessions tell what)"
+        )
     for reason, count in summary["records_ignored"].items():
         say(f"  {count:,} were ignored: {reason}")
     for outcome, count in summary["outcomes"].items():
         say(f"  {count:>8,} {outcome:<9} {_MEANING.get(outcome, '')}")
+        for kind, part in summary["details"].get(outcome, {}).items():
+            if kind in _DETAIL:
+                say(f"  {'':8} {part:>9,} {_DETAIL[kind]}")

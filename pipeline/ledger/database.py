@@ -15,7 +15,7 @@ from typing import IO
 
 from pipeline.errors import StoppedError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CACHE_KIB = 32_768
 
 _SCHEMA = """
@@ -81,7 +81,10 @@ CREATE TABLE ignored (
 
 CREATE TABLE done_file (
     target INTEGER NOT NULL, path INTEGER NOT NULL, mapping_sha256 TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    rejects INTEGER NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (target, path, mapping_sha256)
+    rejects INTEGER NOT NULL, records INTEGER NOT NULL,
+    differing INTEGER NOT NULL,      -- sessions whose content on the server is another one, and was left so
+    updatable INTEGER NOT NULL,      -- sessions that upload.on_change: update would send
+    PRIMARY KEY (target, path, mapping_sha256)
 ) WITHOUT ROWID;
 """
 

@@ -39,6 +39,8 @@ class DoneFile(NamedTuple):
 
     fingerprint: str
     rejects: int
+    differing: int
+    """Sessions whose content on the server is another one, and was left so."""
 
 
 class Totals(NamedTuple):
@@ -58,6 +60,8 @@ class Totals(NamedTuple):
     retries: int
     throttled: int
     bytes_sent: int
+    details: Mapping[str, Mapping[str, int]] = {}
+    """By outcome, how many sessions have which error_kind."""
 
 
 class RunLedger:
@@ -98,17 +102,21 @@ class RunLedger:
                 for path in paths
             }
 
-    def done_files(self, target: int, mapping_sha256: str, *, without_rejects: bool) -> dict[str, DoneFile]:
+    def done_files(
+        self, target: int, mapping_sha256: str, *, without_rejects: bool, without_updatable: bool = False
+    ) -> dict[str, DoneFile]:
         """Files whose every record is settled, ignored or rejected, by path."""
         schema = "past" if self._database.has_past else "main"
         query = (
-            f"SELECT p.path, d.fingerprint, d.rejects FROM {schema}.done_file d JOIN {schema}.path p ON p.id = d.path "
-            "WHERE d.target = ? AND d.mapping_sha256 = ?"
+            f"SELECT p.path, d.fingerprint, d.rejects, d.differing FROM {schema}.done_file d "
+            f"JOIN {schema}.path p ON p.id = d.path WHERE d.target = ? AND d.mapping_sha256 = ?"
         )
         if without_rejects:
             query += " AND d.rejects = 0"
+        if without_updatable:
+            query += " AND d.updatable = 0"
         rows = self._connection.execute(query, (target, mapping_sha256))
-        return {path: DoneFile(mark, rejects) for path, mark, rejects in rows}
+        return {path: DoneFile(*row) for path, *row in rows}
 
     # --- begin and end ------------------------------------------------------------------------------------
 
@@ -242,10 +250,18 @@ class RunLedger:
             rejects = connection.execute(
                 "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
             ).fetchone()[0]
+            differing, updatable = connection.execute(
+                "SELECT coalesce(sum(e.error_kind != 'mapping_changed'), 0), "
+                "coalesce(sum(e.error_kind != 'other_payload' AND s.state = 'created'), 0) "
+                "FROM entry e JOIN session s ON s.custom_id = e.custom_id AND s.target = ? "
+                "WHERE e.run = ? AND e.path = ? AND e.error_kind IN ('reported', 'other_payload', 'mapping_changed')",
+                (target, run.number, path),
+            ).fetchone()
             connection.execute(
-                "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
-                "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
-                (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
+                "INSERT OR REPLACE INTO done_file "
+                "(target, path, mapping_sha256, fingerprint, rejects, records, differing, updatable) "
+                "SELECT ?, ?, ?, ?, ?, records_read, ?, ? FROM source WHERE run = ? AND path = ?",
+                (target, path, mapping_sha256, fingerprint, rejects, differing, updatable, run.number, path),
             )
             connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
         return True
@@ -278,6 +294,13 @@ class RunLedger:
             "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?",
             number,
         )
+        details: dict[str, dict[str, int]] = {}
+        for outcome, kind, count in self._connection.execute(
+            "SELECT outcome, error_kind, count(*) FROM entry WHERE run = ? AND error_kind IS NOT NULL "
+            "GROUP BY outcome, error_kind ORDER BY outcome, error_kind",
+            number,
+        ):
+            details.setdefault(outcome, {})[kind] = count
         traffic = one("SELECT requests, retries, throttled, bytes_sent FROM run WHERE number = ?", number)
         return Totals(
             records_read=read,
@@ -302,6 +325,7 @@ class RunLedger:
             retries=traffic[1],
             throttled=traffic[2],
             bytes_sent=traffic[3],
+            details=details,
         )
 
     def entries(self, run: RunRow) -> sqlite3.Cursor:

@@ -25,6 +25,7 @@ def summarise(
     peak_rss_bytes: int,
     error: str | None,
     rejected_before: int = 0,
+    differing_before: int = 0,
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     return {
@@ -37,10 +38,12 @@ def summarise(
         "records_repaired": totals.records_repaired,
         "records_rejected": totals.records_rejected,
         "rejected_before": rejected_before,
+        "differing_before": differing_before,
         "records_ignored": dict(totals.records_ignored),
         "traces": totals.traces,
         "sessions": totals.sessions,
         "outcomes": dict(totals.outcomes),
+        "details": {outcome: dict(kinds) for outcome, kinds in totals.details.items()},
         "balanced": is_balanced(totals),
         "exit_code": exit_code,
         "error": error,
