@@ -57,6 +57,13 @@ class SourceConfig(_Section):
     def _one_path_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("paths")
+    @classmethod
+    def _no_empty_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(path.strip() for path in value):
+            raise ValueError("empty path; name a file, a folder or a pattern")
+        return value
+
 
 class TargetConfig(_Section):
     """Where the sessions go."""
@@ -328,7 +335,7 @@ def _section(data: dict[str, Any], name: str, where: str) -> dict[str, Any]:
 
 def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
     def absolute(value: Any) -> Any:
-        is_path = isinstance(value, str) and value and "://" not in value
+        is_path = isinstance(value, str) and value.strip() and "://" not in value
         return os.path.normpath(base / value) if is_path else value
 
     source = data.get("source")

@@ -86,6 +86,7 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
             error=None,
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
+            left_out=job.left_out,
         )
         summary |= {
             "sends": dict(kinds),

@@ -16,7 +16,7 @@ from pipeline.ledger.database import Database
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
-from pipeline.plan import Source, fingerprint, recognise
+from pipeline.plan import Source, fingerprint, left_out, recognise
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Job:
     """Records in files that are done, which were rejected when those were read."""
     differing_before: int
     """Sessions of files that are done, whose content on the server was another one and was left so."""
+    left_out: tuple[Path, ...]
+    """Files in the source folders that nobody looks at."""
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
@@ -80,11 +82,12 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     )
     now = {file: fingerprint(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
+    is_any_done = bool(unchanged)
     if config.source.session_per == "conversation" and len(unchanged) < len(files):
         unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
-    sources = tuple(recognise(config, to_read))
+    sources = tuple(recognise(config, to_read, is_any_done=is_any_done))
     run, killed = _begin_or_continue(
         config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
     )
@@ -120,6 +123,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         sources=sources,
         rejected_before=sum(file.rejects for file in done_before),
         differing_before=sum(file.differing for file in done_before),
+        left_out=tuple(left_out(config)),
         killed=killed,
     )
 
