@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipeline.clock import Clock, iso
 from pipeline.config import Config
-from pipeline.errors import StoppedError
+from pipeline.errors import StoppedError, UsageError
 from pipeline.ledger.admission import Policy
-from pipeline.ledger.database import Database
+from pipeline.ledger.database import CANNOT_EXIST, Database
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
@@ -67,9 +67,12 @@ class Job:
 
 def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
-    to_session = session_mapper(
-        config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
-    )
+    try:
+        to_session = session_mapper(
+            config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
+        )
+    except UsageError as error:
+        raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, _anchor(config))
@@ -174,6 +177,8 @@ def _make_folder(folder: Path) -> Path:
     folder = folder.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except CANNOT_EXIST as error:
+        raise UsageError(f"{folder}: cannot write results here ({error.strerror}); name another folder") from error
     except OSError as error:
         raise StoppedError(f"{folder}: cannot write results here ({error.strerror})") from error
     return folder

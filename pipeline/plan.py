@@ -101,9 +101,12 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
 def _configured_mapper(config: Config) -> Mapper | None:
     if config.source.format == "auto":
         return None
-    if config.source.format == "custom":
-        return custom_mapper(config.mapping.trace)
-    return find_mapper(config.source.format)
+    try:
+        if config.source.format == "custom":
+            return custom_mapper(config.mapping.trace)
+        return find_mapper(config.source.format)
+    except UsageError as error:
+        raise UsageError(f"{config.origin}: {error}") from error
 
 
 def _detect(path: Path, config: Config) -> tuple[Mapper | None, str]:

@@ -17,6 +17,8 @@ from pipeline.errors import StoppedError, UsageError
 
 SCHEMA_VERSION = 2
 CACHE_KIB = 32_768
+CANNOT_EXIST = (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError)
+"""A folder that cannot be made for one of these will not be made by waiting."""
 
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -235,6 +237,10 @@ def prepare_state_dir(state_dir: Path) -> None:
         if not state_dir.exists():
             state_dir.mkdir(mode=0o700, parents=True)
         (state_dir / "runs").mkdir(mode=0o700, exist_ok=True)
+    except CANNOT_EXIST as error:
+        raise UsageError(
+            f"{state_dir}: cannot keep the ledger here ({error.strerror}); name another folder as state_dir"
+        ) from error
     except OSError as error:
         raise StoppedError(f"{state_dir}: cannot keep the ledger here ({error.strerror})") from error
 
