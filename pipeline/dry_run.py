@@ -42,7 +42,7 @@ class PlanResult:
         return int(self.summary["exit_code"])
 
 
-def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
+def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | None = None) -> PlanResult:
     """Read, map and compare with the ledger (read-only, unlocked), and tell what a run would send."""
     stop = stop or Stop()
     clock = SystemClock()
@@ -52,7 +52,7 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
     samples: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="trace-import-") as scratch,
-        opened_shadow(config.state_dir) as database,
+        opened_shadow(ledger_dir or config.state_dir) as database,
     ):
         # A run that would go on has a folder, and that is not ours to touch.
         beside = config.model_copy(update={"output_dir": Path(scratch)})
@@ -92,6 +92,9 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
             "sends": dict(kinds),
             "requests": sum(kinds.values()) + PREFLIGHT_REQUESTS if kinds else PREFLIGHT_REQUESTS,
             "bytes_to_send": bytes_to_send,
+            **dict.fromkeys(
+                ["retries", "throttled", "bytes_sent"], 0
+            ),  # of a run that goes on: what was, not what will
             "seconds_at_max_per_second": (
                 round(sum(kinds.values()) / config.upload.max_per_second, 1) if config.upload.max_per_second else None
             ),

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -158,15 +159,17 @@ def _own_files(config: Config, pattern: str) -> Callable[[str], bool]:
     """
     is_pattern = glob.has_magic(pattern) and not os.path.lexists(pattern)
     root = Path(os.path.realpath((_folder_of(pattern) if is_pattern else pattern) or os.curdir))
-    ours = []
+    ours: list[str] = []
     for folder, names in ((config.state_dir, STATE_NAMES), (config.output_dir, RESULT_NAMES)):
         if folder is not None:
-            real = Path(os.path.realpath(folder))
-            ours += [real / name for name in names] if root.is_relative_to(real) else [real]
+            real = os.path.realpath(folder)
+            ours += [os.path.join(real, name) for name in names] if root.is_relative_to(real) else [real]
+    real_folder = lru_cache(maxsize=1_000)(os.path.realpath)  # one look at the disk for all files of a folder
 
     def is_own(path: str) -> bool:
-        real = Path(os.path.realpath(path))
-        return any(real.is_relative_to(one) for one in ours)
+        folder, name = os.path.split(path)
+        real = os.path.join(real_folder(folder or os.curdir), name)
+        return any(real == one or real.startswith(f"{one}{os.sep}") for one in ours)
 
     return is_own
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from collections import Counter
@@ -179,3 +180,13 @@ def test_a_newer_state_that_is_only_reported_is_no_update_in_the_plan(
     plan, done = _plan_and_run(importer, emulator, source)
     assert plan["outcomes"] == done["outcomes"] == {"changed": 1}
     assert plan["sends"] == {}
+
+
+def test_with_an_emulator_of_its_own_a_plan_begins_with_an_empty_ledger_as_the_run_does(importer: Importer) -> None:
+    write_jsonl(importer.home / "in" / "a.jsonl", [make_trace(1)])
+    options = ["--emulator", "--json", "--state-dir", str(importer.home / "in" / "state")]
+    for _ in range(2):
+        plan = json.loads(importer.run(importer.home / "in", options=options, verb="plan").out)
+        done = json.loads(importer.run(importer.home / "in", options=options).out)
+        assert (plan["outcomes"], done["outcomes"]) == ({"planned": 1}, {"created": 1})
+        assert len(plan["sources"]) == len(done["sources"]) == 1
