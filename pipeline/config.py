@@ -32,7 +32,7 @@ DEFAULT_BASE_URL = "https://api.galtea.ai"
 MAPPING_REVISION = 1
 """Raised when our mapping changes so much that files which are done must be read again."""
 
-_HIDDEN = frozenset(["api_key", "base_dir", "target_name"])
+_HIDDEN = frozenset(["api_key", "base_dir", "origin", "target_name"])
 """Fields of Config that are not the user's to write."""
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
@@ -58,6 +58,13 @@ class SourceConfig(_Section):
     @classmethod
     def _one_path_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("paths")
+    @classmethod
+    def _no_empty_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(path.strip() for path in value):
+            raise ValueError("empty path; name a file, a folder or a pattern")
+        return value
 
 
 class TargetConfig(_Section):
@@ -212,6 +219,8 @@ class Config(_Section):
     limit: int | None = Field(default=None, ge=1)
     """Only the first so many sessions, to try things out."""
     base_dir: Path = Field(default=Path(), exclude=True)
+    origin: str = Field(default="options", exclude=True)
+    """What complaints about a setting begin with: the file, or "options"."""
     target_name: str | None = Field(default=None, exclude=True)
     """What the ledger calls the target, where its address is not what identifies it (an emulator's port)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
@@ -292,7 +301,9 @@ def load_config(
     _section(data, "target", where)
     key = environ.get("GALTEA_API_KEY", "").strip()
     try:
-        return Config.model_validate({**data, "base_dir": base, "api_key": SecretStr(key) if key else None})
+        return Config.model_validate(
+            {**data, "base_dir": base, "origin": where, "api_key": SecretStr(key) if key else None}
+        )
     except ValidationError as error:
         raise UsageError(_explain(error, where)) from error
 
@@ -336,6 +347,26 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+class _GivenTwiceError(Exception):
+    """The same key twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's own words for it: keys are unique. PyYAML keeps the last one and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if (key.tag, key.value) in first:
+                    raise _GivenTwiceError(
+                        f"line {line}: {key.value} is given twice, first in line {first[key.tag, key.value]}; keep one"
+                    )
+                first[key.tag, key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> tuple[dict[str, Any], Path]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -344,7 +375,9 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], Path]:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
+    except _GivenTwiceError as error:
+        raise UsageError(f"{path}, {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -372,7 +405,7 @@ def _section(data: dict[str, Any], name: str, where: str) -> dict[str, Any]:
 
 def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
     def absolute(value: Any) -> Any:
-        is_path = isinstance(value, str) and value and "://" not in value
+        is_path = isinstance(value, str) and value.strip() and "://" not in value
         return os.path.normpath(base / value) if is_path else value
 
     source = data.get("source")
@@ -390,7 +423,7 @@ def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
 
 def _explain(error: ValidationError, where: str) -> str:
     lines = []
-    for problem in error.errors(include_url=False, include_input=False):
+    for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             nearest = difflib.get_close_matches(str(problem["loc"][-1]), _keys_beside(problem["loc"]), n=1)
@@ -398,6 +431,8 @@ def _explain(error: ValidationError, where: str) -> str:
             lines.append(f"{where}: {place}: unknown key{hint}")
         else:
             text = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "string_type" and isinstance(problem["input"], (bool, int, float, date)):
+                text += "; put quotes around it, so that YAML takes it for a text"
             lines.append(f"{where}: {place}: {text}" if place else f"{where}: {text}")
     return "\n".join(lines)
 

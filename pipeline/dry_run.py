@@ -42,7 +42,7 @@ class PlanResult:
         return int(self.summary["exit_code"])
 
 
-def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
+def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | None = None) -> PlanResult:
     """Read, map and compare with the ledger (read-only, unlocked), and tell what a run would send."""
     stop = stop or Stop()
     clock = SystemClock()
@@ -52,11 +52,11 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
     samples: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="trace-import-") as scratch,
-        opened_shadow(config.state_dir) as database,
+        opened_shadow(ledger_dir or config.state_dir) as database,
     ):
-        job = open_job(
-            config.model_copy(update={"output_dir": None}), database, files, clock, results_dir=Path(scratch)
-        )
+        # A run that would go on has a folder, and that is not ours to touch.
+        beside = config.model_copy(update={"output_dir": Path(scratch)})
+        job = open_job(beside, database, files, clock, results_dir=Path(scratch))
         batches = prepare(job, scratch_dir=Path(scratch), is_stopping=lambda: stop.times > 0)
         for batch in batches:
             for send in job.sessions.admit(batch):
@@ -85,11 +85,16 @@ def plan_import(config: Config, *, stop: Stop | None = None) -> PlanResult:
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
             rejected_before=job.rejected_before,
+            differing_before=job.differing_before,
+            left_out=job.left_out,
         )
         summary |= {
             "sends": dict(kinds),
             "requests": sum(kinds.values()) + PREFLIGHT_REQUESTS if kinds else PREFLIGHT_REQUESTS,
             "bytes_to_send": bytes_to_send,
+            **dict.fromkeys(
+                ["retries", "throttled", "bytes_sent"], 0
+            ),  # of a run that goes on: what was, not what will
             "seconds_at_max_per_second": (
                 round(sum(kinds.values()) / config.upload.max_per_second, 1) if config.upload.max_per_second else None
             ),

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pipeline.clock import Clock, iso
 from pipeline.config import Config
-from pipeline.errors import StoppedError
+from pipeline.errors import StoppedError, UsageError
 from pipeline.ledger.admission import Policy
-from pipeline.ledger.database import Database
+from pipeline.ledger.database import CANNOT_EXIST, Database
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
-from pipeline.plan import Source, fingerprint, recognise
+from pipeline.plan import Source, fingerprint, left_out, recognise
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class Job:
     """Of these, before they were read; by path."""
     rejected_before: int
     """Records in files that are done, which were rejected when those were read."""
+    differing_before: int
+    """Sessions of files that are done, whose content on the server was another one and was left so."""
+    left_out: tuple[Path, ...]
+    """Files in the source folders that nobody looks at."""
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
@@ -66,21 +70,30 @@ class Job:
 
 def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
-    to_session = session_mapper(
-        config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
-    )
+    try:
+        to_session = session_mapper(
+            config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
+        )
+    except UsageError as error:
+        raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, _anchor(config))
     paths = runs.path_ids([str(file) for file in files])
-    done = runs.done_files(target, mapping_sha256, without_rejects=config.upload.retry_rejected)
+    done = runs.done_files(
+        target,
+        mapping_sha256,
+        without_rejects=config.upload.retry_rejected,
+        without_updatable=config.upload.on_change == "update",
+    )
     now = {file: fingerprint(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
+    is_any_done = bool(unchanged)
     if config.source.session_per == "conversation" and len(unchanged) < len(files):
         unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
-    sources = tuple(recognise(config, to_read))
+    sources = tuple(recognise(config, to_read, is_any_done=is_any_done))
     run, killed = _begin_or_continue(
         config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
     )
@@ -93,6 +106,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         format = source.mapper.name if source.mapper is not None else None
         rows.append((paths[source.name], source.fingerprint, format, "reading"))
     runs.add_sources(run, rows)
+    done_before = [done[str(file)] for file in unchanged if str(file) not in finished_before]
     sessions = SessionLedger(
         database,
         run=run.number,
@@ -114,7 +128,9 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         to_session=to_session,
         sources=sources,
         fingerprints={paths[source.name]: source.fingerprint for source in sources},
-        rejected_before=sum(done[str(file)].rejects for file in unchanged if str(file) not in finished_before),
+        rejected_before=sum(file.rejects for file in done_before),
+        differing_before=sum(file.differing for file in done_before),
+        left_out=tuple(left_out(config)),
         killed=killed,
     )
 
@@ -165,6 +181,8 @@ def _make_folder(folder: Path) -> Path:
     folder = folder.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except CANNOT_EXIST as error:
+        raise UsageError(f"{folder}: cannot write results here ({error.strerror}); name another folder") from error
     except OSError as error:
         raise StoppedError(f"{folder}: cannot write results here ({error.strerror})") from error
     return folder

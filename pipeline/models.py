@@ -150,6 +150,8 @@ class SessionImport:
     turns: int
     spans: int
     parts: tuple[Part, ...]
+    is_mended: bool
+    """Values had to be replaced or cut: metadata.repaired and metadata.cut count them."""
     size: int
     """Bytes that this session holds in memory while it waits, about."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from pipeline.readers import is_export, read_records
 FINGERPRINT_BYTES = 65_536
 SAMPLE_RECORDS = 50
 SAMPLE_BYTES = 1_000_000
+STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock")
+RESULT_NAMES = ("manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json", "conversations.scratch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ def find_files(config: Config) -> list[Path]:
     for pattern in config.source.paths:
         if "://" in pattern:
             raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
-        matches = [Path(os.path.abspath(match)) for match in _expand(pattern)]
+        is_own = _own_files(config, pattern)
+        matches = [Path(os.path.abspath(match)) for match in _expand(pattern, is_own)]
         if not matches and not config.source.allow_empty:
             raise UsageError(
                 f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
@@ -80,14 +84,14 @@ def fingerprint_or_gone(path: Path) -> str:
         return "gone"
 
 
-def recognise(config: Config, files: Iterable[Path]) -> Iterator[Source]:
+def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = False) -> Iterator[Source]:
     """Decide the format of each file: as configured, or by looking at its beginning.
 
-    Raises UsageError where not one of the files with records in them is recognised.
+    Raises UsageError where not one of the files with records in them is recognised, and none was on an earlier night.
     """
     configured = _configured_mapper(config)
     doubts = []
-    has_known = False
+    has_known = is_any_done
     for path in files:
         mapper, why_not = (configured, "") if configured is not None else _detect(path, config)
         if mapper is None and why_not:
@@ -102,9 +106,12 @@ def recognise(config: Config, files: Iterable[Path]) -> Iterator[Source]:
 def _configured_mapper(config: Config) -> Mapper | None:
     if config.source.format == "auto":
         return None
-    if config.source.format == "custom":
-        return custom_mapper(config.mapping.trace)
-    return find_mapper(config.source.format)
+    try:
+        if config.source.format == "custom":
+            return custom_mapper(config.mapping.trace)
+        return find_mapper(config.source.format)
+    except UsageError as error:
+        raise UsageError(f"{config.origin}: {error}") from error
 
 
 def _detect(path: Path, config: Config) -> tuple[Mapper | None, str]:
@@ -127,21 +134,53 @@ def _detect(path: Path, config: Config) -> tuple[Mapper | None, str]:
     return (guess.mapper, "") if guess.is_sure else (None, doubt(guess))
 
 
-def _expand(pattern: str) -> Iterator[str]:
+def _expand(pattern: str, is_own: Callable[[str], bool]) -> Iterator[str]:
     if not glob.has_magic(pattern) or os.path.lexists(pattern):
         path = Path(pattern)
         if path.is_dir():
             for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
-                names[:] = sorted(name for name in names if not name.startswith("."))
-                yield from (os.path.join(folder, name) for name in files if _is_wanted(Path(folder, name)))
+                names[:] = _folders_to_enter(folder, names, is_own)
+                found = [os.path.join(folder, name) for name in files]
+                yield from (path for path in found if _is_wanted(Path(path)) and not is_own(path))
         elif path.is_file():
             yield pattern
         elif path.exists():
             raise UsageError(f"{pattern}: not a regular file (a pipe or a device); write the data to a file first")
         return
     for match in glob.iglob(pattern, recursive=True):
-        if Path(match).is_file():
+        if Path(match).is_file() and not is_own(match):
             yield match
+
+
+def _folders_to_enter(folder: str, names: Iterable[str], is_own: Callable[[str], bool]) -> list[str]:
+    return sorted(name for name in names if not name.startswith(".") and not is_own(os.path.join(folder, name)))
+
+
+def _own_files(config: Config, pattern: str) -> Callable[[str], bool]:
+    """What this tool writes itself is no source, where folders and patterns are looked through.
+
+    A state or output folder below them is left out whole. In one that holds the sources, only what is ours is.
+    """
+    is_pattern = glob.has_magic(pattern) and not os.path.lexists(pattern)
+    root = Path(os.path.realpath((_folder_of(pattern) if is_pattern else pattern) or os.curdir))
+    ours: list[str] = []
+    for folder, names in ((config.state_dir, STATE_NAMES), (config.output_dir, RESULT_NAMES)):
+        if folder is not None:
+            real = os.path.realpath(folder)
+            ours += [os.path.join(real, name) for name in names] if root.is_relative_to(real) else [real]
+    real_folder = lru_cache(maxsize=1_000)(os.path.realpath)  # one look at the disk for all files of a folder
+
+    def is_own(path: str) -> bool:
+        folder, name = os.path.split(path)
+        real = os.path.join(real_folder(folder or os.curdir), name)
+        return any(real == one or real.startswith(f"{one}{os.sep}") for one in ours)
+
+    return is_own
+
+
+def _folder_of(pattern: str) -> str:
+    """The folder before the first wildcard."""
+    return re.sub(r"[^/]*$", "", re.split(r"[*?\[]", pattern, maxsplit=1)[0])
 
 
 def left_out(config: Config) -> list[Path]:
@@ -150,9 +189,11 @@ def left_out(config: Config) -> list[Path]:
     for pattern in config.source.paths:
         if not Path(pattern).is_dir():
             continue
+        is_own = _own_files(config, pattern)
         for folder, names, files in os.walk(pattern, followlinks=True):
-            names[:] = [name for name in names if not name.startswith(".")]
-            found += [Path(folder, name) for name in files if not _is_wanted(Path(folder, name))]
+            names[:] = _folders_to_enter(folder, names, is_own)
+            paths = [Path(folder, name) for name in files]
+            found += [path for path in paths if not _is_wanted(path) and not is_own(str(path))]
     return [path for path in sorted(found) if not path.name.startswith(".")]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TypeVar
 
-from pipeline.clock import Clock
+from pipeline.clock import Clock, iso
 from pipeline.config import Config
 from pipeline.errors import FatalError, RefusedError, RejectedError, StoppedError, TransientError, UsageError
 from pipeline.uploader.client import Client, NoRouteError
@@ -106,7 +107,8 @@ class Preflight:
                     raise StoppedError(
                         f"{self._config.target.base_url} does not answer ({error}); run again to go on"
                     ) from error
-                log.warning("preflight_retried attempt=%s wait_seconds=%.2f: %s", attempt, wait, error)
+                until = iso(self._clock.wall() + timedelta(seconds=give_up_at - self._clock.now()))
+                log.warning("preflight_retried attempt=%s wait_seconds=%.2f until=%s: %s", attempt, wait, until, error)
                 await self._sleep(wait)
 
     async def _sleep(self, seconds: float) -> None:

@@ -67,6 +67,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
     groups_conversations = config.source.session_per == "conversation"
     limit = config.limit if config.limit is not None else sys.maxsize
     sessions = 0
+    progress: dict[str, Progress] = {}
     collected = _Collected()
     with Conversations(scratch_dir) as conversations:
         for source in job.sources:
@@ -80,7 +81,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
                     if groups_conversations and trace.conversation_id is not None:
                         conversations.add(trace, mapper, _part(record), record.repairs)
                     else:
-                        _add_session(
+                        is_mended = _add_session(
                             collected,
                             to_session,
                             trace,
@@ -89,6 +90,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
                             record.data,
                             record.repairs,
                         )
+                        repaired += is_mended and not record.repairs
                         sessions += 1
                 if collected.is_full:
                     collected.progress[source.name] = Progress(read, repaired)
@@ -98,7 +100,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
             else:
                 if config.limit is None:  # what the limit leaves out is for another run
                     collected.finished[source.name] = fingerprint_or_gone(source.path)
-            collected.progress[source.name] = Progress(read, repaired)
+            collected.progress[source.name] = progress[source.name] = Progress(read, repaired)
             if sessions >= limit or is_stopping():
                 break
         for group in conversations.merged():
@@ -106,7 +108,13 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
                 collected.ignored += [(part, "limit") for part in group.parts]
             else:
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
-                _add_session(collected, to_session, group.trace, group.mapper, group.parts, data, group.repairs)
+                is_mended = _add_session(
+                    collected, to_session, group.trace, group.mapper, group.parts, data, group.repairs
+                )
+                if is_mended and not group.repairs:  # which of its records it was, nobody knows any more
+                    first = group.parts[0].source
+                    read, repaired = progress[first]
+                    collected.progress[first] = progress[first] = Progress(read, repaired + 1)
                 sessions += 1
             if collected.is_full:
                 yield collected.take()
@@ -151,15 +159,19 @@ def _add_session(
     parts: tuple[Part, ...],
     data: Any,
     repairs: Mapping[str, int],
-) -> None:
+) -> bool:
+    """Says whether values had to be replaced or cut."""
     try:
-        collected.add(to_session(trace, data, parts, repairs, mapper.family, mapper.name))
+        session = to_session(trace, data, parts, repairs, mapper.family, mapper.name)
+        collected.add(session)
+        return session.is_mended
     except (RejectedError, RecursionError) as error:
         kind, text = "too_deep", "values are nested too deep to be sent; flatten them in the export"
         if isinstance(error, RejectedError):
             kind, text = error.kind, str(error)
         for part in parts:
             collected.reject(Reject(part, "map", kind, text, trace.id, mapper.name))
+        return False
 
 
 def _part(record: Record) -> Part:

@@ -6,6 +6,7 @@ Verbs load when they are called, so that `--help` is instant.
 from __future__ import annotations
 
 import importlib
+import os
 import sqlite3
 import sys
 
@@ -25,6 +26,7 @@ Exit codes:
   5        stopped: the target refuses (credentials, version, route, everything rejected alike)
   75       stopped for now, run again to go on (also: another run holds the ledger)
   130/143  interrupted, drained
+  141      whoever read the output has gone (a closed pipe, such as | head); a run is done all the same
 """
 _VERBS = {
     "run": ("pipeline.cli.run", "run", "Import: read, map, send, and account for every record."),
@@ -49,6 +51,13 @@ class _Verbs(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # here, before click makes an exit code 1 of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+            sys.exit(141)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, _, about) in _VERBS.items()])
@@ -61,7 +70,7 @@ def cli() -> None:
 
     \b
     Try it without touching anything real:
-      trace-import run --emulator --source sample_data/
+      trace-import run --emulator --source sample_data/langfuse_traces.jsonl
     See what would happen:
       trace-import plan --source exports/ --version-id ver_123
     Do it (the key comes from GALTEA_API_KEY):
@@ -75,7 +84,7 @@ def main() -> None:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(error.exit_code)  # 2, or what the verb's help says
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except (OSError, sqlite3.Error) as error:

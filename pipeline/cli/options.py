@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from pipeline.cli.text import safe
 from pipeline.config import Config, load_config
+from pipeline.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,4 +101,12 @@ def config_from(config_file: Path | None, options: dict[str, Any], **extra: Any)
     """The config file with the options laid over it."""
     overrides = {key: options.get(name) for name, key in _OVERRIDES.items()}
     overrides["source.paths"] = list(options["source"]) or None
-    return load_config(config_file, overrides={**overrides, **extra})
+    try:
+        return load_config(config_file, overrides={**overrides, **extra})
+    except UsageError as error:
+        if config_file is None or not config_file.exists() or config_file.suffix.lower() in (".yaml", ".yml"):
+            raise
+        first = str(error).splitlines()[0]
+        raise UsageError(
+            f"{first}\n{config_file} was taken for the configuration; did you mean --source {config_file}?"
+        ) from error

@@ -33,11 +33,11 @@ def plan(config_file: Path | None, as_json: bool, use_emulator: bool, data: Path
     config = config_from(config_file, options)
     tell_left_out(config)
     with tempfile.TemporaryDirectory(prefix="trace-import-") as nothing:
+        ledger_dir = None
         if use_emulator:
             config = for_emulator(config, data)
-            if data is None:  # a run would begin with an empty ledger
-                config = config.model_copy(update={"state_dir": Path(nothing)})
-        result = plan_import(config)
+            ledger_dir = Path(nothing) if data is None else None  # a run would begin with an empty ledger
+        result = plan_import(config, ledger_dir=ledger_dir)
     if as_json:
         click.echo(json.dumps({**result.summary, "samples": result.samples, "rejects": result.rejects}, indent=2))
     else:

@@ -10,26 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.text import safe
+from pipeline.cli.text import safe, unique_tail
 
 if TYPE_CHECKING:
     from pipeline.dry_run import PlanResult
 
 Say = Callable[[str], None]
 REJECTS_SHOWN = 5
+EMPTY_SHOWN = 5
 _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
     "skipped": "were imported before: nothing was sent",
-    "changed": "were imported before and differ now (manifest: error_kind tells what was done)",
+    "changed": "were imported before and differ now",
     "duplicate": "came again in this input",
     "conflict": "share a custom id with another trace of this input: NOT imported",
     "rejected": "were refused by the API (rejects.jsonl)",
     "failed": "could not be sent; the next run tries again",
     "unknown": "may or may not be on the server; the next run finds out",
-    "pending": "were read and not sent; the next run goes on",
+    "pending": "were read and are not settled; the next run goes on",
     "held": "wait for their missing parts",
     "planned": "would be sent",
+}
+_DETAIL = {
+    "updated": "of them were updated",
+    "reported": "of them differ and were NOT sent: upload.on_change: update sends them",
+    "other_payload": "of them differ on the server, where they are not from this ledger, and were NOT sent: "
+    "another source.name imports yours beside them",
+    "mapping_changed": "of them would be mapped differently today: upload.on_change: update sends them",
+    "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",
 }
 _ADVICE = {
     2: "Nothing was imported: the command or the configuration is wrong.",
@@ -57,17 +66,25 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
         say(f"  {unchanged} of {len(summary['sources'])} files are done since an earlier run and were not read again")
     if summary["rejected_before"]:
         say(f"  {summary['rejected_before']:,} records in them were rejected then; --retry-rejected tries them again")
+    if summary["differing_before"]:
+        say(
+            f"  {summary['differing_before']:,} sessions of them differ on the server and were NOT sent then; "
+            "upload.on_change: update sends those that are this ledger's"
+        )
     if not summary["sessions"] and not summary["records_read"] and not summary["error"]:
         say("  Nothing was sent: there is nothing new.")
     say(
         f"  {summary['requests']:,} requests, {summary['retries']:,} retries, "
         f"{summary['throttled']:,} times told to wait, {summary['bytes_sent']:,} bytes sent"
     )
-    say("  Balanced: every record is accounted for." if summary["balanced"] else "  NOT BALANCED: please report this.")
+    if not summary["balanced"]:
+        say("  NOT BALANCED: please report this.")
+    elif summary["records_read"] or not summary["error"]:  # refused before anything was read: nothing to account for
+        say("  Balanced: every record is accounted for.")
     if summary["error"]:
         say(f"  {safe(summary['error'])}")
     _print_left_open(summary, say)
-    _print_rejects(folder / "rejects.jsonl", say)
+    _print_rejects(folder / "rejects.jsonl", [source["source"] for source in summary["sources"]], say)
     say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
     if summary["exit_code"] in _ADVICE:
         say(_ADVICE[summary["exit_code"]])
@@ -83,12 +100,12 @@ def _print_left_open(summary: dict[str, Any], say: Say) -> None:
     say(f"  Left open: {pending:,} sessions that were read" + (f", and {files}" if unread else ""))
 
 
-def _print_rejects(file: Path, say: Say) -> None:
+def _print_rejects(file: Path, sources: list[str], say: Say) -> None:
     """The first rejects; the file has them all."""
     with file.open(encoding="utf-8") as lines:
         for line in islice(lines, REJECTS_SHOWN):
             reject = json.loads(line)
-            place = f"{Path(reject['source']).name} {reject['position']}"
+            place = f"{unique_tail(reject['source'], sources)} {reject['position']}"
             say(f"  reject: {safe(place)}: {safe(reject['error'])}")
         more = sum(1 for _ in lines)
     if more:
@@ -122,11 +139,31 @@ def print_plan(result: PlanResult) -> None:
         click.echo(safe(text[:3000], keep_lines=True) + ("\n  …" if len(text) > 3000 else ""))
 
 
+def _print_empty(summary: dict[str, Any], say: Say) -> None:
+    """Files that were read to their end and gave nothing: perhaps an export that failed."""
+    sources = summary["sources"]
+    empty = [one["source"] for one in sources if one["state"] in ("read", "done") and not one["records_read"]]
+    if empty:
+        names = [unique_tail(name, [one["source"] for one in sources]) for name in empty[:EMPTY_SHOWN]]
+        more = f" and {len(empty) - EMPTY_SHOWN:,} more" if len(empty) > EMPTY_SHOWN else ""
+        say(
+            f"  {len(empty):,} {'file holds' if len(empty) == 1 else 'files hold'} no records: "
+            f"{safe(', '.join(names))}{more}"
+        )
+
+
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["records_repaired"]:
-        say(f"  {summary['records_repaired']:,} were repaired while reading (metadata.repaired tells what)")
+        say(
+            f"  {summary['records_repaired']:,} records had values replaced or cut "
+            "(metadata.repaired and metadata.cut of their sessions tell what)"
+        )
+    _print_empty(summary, say)
     for reason, count in summary["records_ignored"].items():
         say(f"  {count:,} were ignored: {reason}")
     for outcome, count in summary["outcomes"].items():
         say(f"  {count:>8,} {outcome:<9} {_MEANING.get(outcome, '')}")
+        for kind, part in summary["details"].get(outcome, {}).items():
+            if kind in _DETAIL:
+                say(f"  {'':8} {part:>9,} {_DETAIL[kind]}")

@@ -110,14 +110,9 @@ def _settled_before(session: SessionImport, known: Known, run: int, policy: Poli
             return Decision("update")
         if policy.on_change == "auto" and contains(session.facts, known.facts):
             return Decision("update")
-    why = (
-        "the session on the server is not this ledger's"
-        if known.state == "existing"
-        else "it does not merely add to the one imported before"
-    )
+    kind, why = "reported", "it does not merely add to the one imported before"
+    if known.state == "existing":
+        kind, why = "other_payload", "the session on the server is not this ledger's"
     return Decision(
-        "none",
-        Outcome.CHANGED,
-        "reported",
-        f"another trace than before under this custom id; {why}, so nothing was sent",
+        "none", Outcome.CHANGED, kind, f"another trace than before under this custom id; {why}, so nothing was sent"
     )

@@ -15,8 +15,10 @@ from typing import IO
 
 from pipeline.errors import StoppedError, UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CACHE_KIB = 32_768
+CANNOT_EXIST = (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError)
+"""A folder that cannot be made for one of these will not be made by waiting."""
 
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -81,7 +83,10 @@ CREATE TABLE ignored (
 
 CREATE TABLE done_file (
     target INTEGER NOT NULL, path INTEGER NOT NULL, mapping_sha256 TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    rejects INTEGER NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (target, path, mapping_sha256)
+    rejects INTEGER NOT NULL, records INTEGER NOT NULL,
+    differing INTEGER NOT NULL,      -- sessions whose content on the server is another one, and was left so
+    updatable INTEGER NOT NULL,      -- sessions that upload.on_change: update would send
+    PRIMARY KEY (target, path, mapping_sha256)
 ) WITHOUT ROWID;
 """
 
@@ -203,6 +208,12 @@ def open_shadow(state_dir: Path) -> Database:
             except sqlite3.OperationalError:  # made, and killed before its first commit
                 connection.execute("DETACH DATABASE past")
                 has_past = False
+        if has_past:
+            try:
+                _require_schema(connection, file, schema="past")
+            except UsageError:
+                connection.close()
+                raise
         _create(connection, ledger_id)
         return Database(connection, has_past=has_past)
 
@@ -238,6 +249,10 @@ def prepare_state_dir(state_dir: Path) -> None:
         if not state_dir.exists():
             state_dir.mkdir(mode=0o700, parents=True)
         (state_dir / "runs").mkdir(mode=0o700, exist_ok=True)
+    except CANNOT_EXIST as error:
+        raise UsageError(
+            f"{state_dir}: cannot keep the ledger here ({error.strerror}); name another folder as state_dir"
+        ) from error
     except OSError as error:
         raise StoppedError(f"{state_dir}: cannot keep the ledger here ({error.strerror})") from error
 
@@ -249,8 +264,8 @@ def _connect(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def _require_schema(connection: sqlite3.Connection, file: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _require_schema(connection: sqlite3.Connection, file: Path, *, schema: str = "main") -> None:
+    version = connection.execute(f"PRAGMA {schema}.user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
         raise UsageError(
             f"{file} was written by another version of trace-import (schema {version}, this one knows "

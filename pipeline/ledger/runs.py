@@ -44,6 +44,8 @@ class DoneFile(NamedTuple):
 
     fingerprint: str
     rejects: int
+    differing: int
+    """Sessions whose content on the server is another one, and was left so."""
 
 
 class Totals(NamedTuple):
@@ -63,6 +65,8 @@ class Totals(NamedTuple):
     retries: int
     throttled: int
     bytes_sent: int
+    details: Mapping[str, Mapping[str, int]] = {}
+    """By outcome, how many sessions have which error_kind."""
 
 
 class RunLedger:
@@ -103,30 +107,49 @@ class RunLedger:
                 for path in paths
             }
 
-    def done_files(self, target: int, mapping_sha256: str, *, without_rejects: bool) -> dict[str, DoneFile]:
+    def done_files(
+        self, target: int, mapping_sha256: str, *, without_rejects: bool, without_updatable: bool = False
+    ) -> dict[str, DoneFile]:
         """Files whose every record is settled, ignored or rejected, by path."""
         schema = "past" if self._database.has_past else "main"
         query = (
-            f"SELECT p.path, d.fingerprint, d.rejects FROM {schema}.done_file d JOIN {schema}.path p ON p.id = d.path "
-            "WHERE d.target = ? AND d.mapping_sha256 = ?"
+            f"SELECT p.path, d.fingerprint, d.rejects, d.differing FROM {schema}.done_file d "
+            f"JOIN {schema}.path p ON p.id = d.path WHERE d.target = ? AND d.mapping_sha256 = ?"
         )
         if without_rejects:
             query += " AND d.rejects = 0"
+        if without_updatable:
+            query += " AND d.updatable = 0"
         rows = self._connection.execute(query, (target, mapping_sha256))
-        return {path: DoneFile(mark, rejects) for path, mark, rejects in rows}
+        return {path: DoneFile(*row) for path, *row in rows}
 
     # --- begin and end ------------------------------------------------------------------------------------
 
     def find_interrupted(self, target: int, sources_key: str, mapping_sha256: str) -> RunRow | None:
         """The last run of this job, if it was killed or stopped and may go on."""
+        schema = "past" if self._database.has_past else "main"
         row = self._connection.execute(
-            "SELECT number, id, folder, started_at, finished_at, exit_code FROM run "
+            f"SELECT number, id, folder, started_at, finished_at, exit_code FROM {schema}.run "
             "WHERE target = ? AND sources_key = ? AND mapping_sha256 = ? ORDER BY number DESC LIMIT 1",
             (target, sources_key, mapping_sha256),
         ).fetchone()
         if row is None or (row[4] is not None and row[5] not in CONTINUED_EXIT_CODES):
             return None
+        if self._database.has_past:
+            self._bring_over(row[0], ("run", "source"))
         return RunRow(row[0], row[1], Path(row[2]), row[3], is_continued=True)
+
+    def _bring_over(self, number: int, tables: Sequence[str]) -> None:
+        """What the real ledger holds of a run, and the shadow now holds too."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO main.path SELECT id, path FROM past.path "
+                "WHERE id IN (SELECT path FROM past.source WHERE run = ?)",
+                (number,),
+            )
+            for table in tables:
+                key = "number" if table == "run" else "run"
+                connection.execute(f"INSERT INTO main.{table} SELECT * FROM past.{table} WHERE {key} = ?", (number,))
 
     def is_killed(self, run: RunRow) -> bool:
         """Has this run no end?"""
@@ -145,10 +168,13 @@ class RunLedger:
     ) -> RunRow:
         """A new run."""
         with self._database.transaction() as connection:
+            number = None  # the next one
+            if self._database.has_past:  # the sessions of the real ledger name its runs: this is none of them
+                number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM past.run").fetchone()[0]
             cursor = connection.execute(
-                "INSERT INTO run (id, target, sources_key, mapping_sha256, config_sha256, started_at, folder) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
+                "INSERT INTO run (number, id, target, sources_key, mapping_sha256, config_sha256, started_at, folder) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (number, run_id, target, sources_key, mapping_sha256, config_sha256, started_at, str(folder)),
             )
             number = int(cursor.lastrowid or 0)
             connection.execute(_NOTE_WORKING_RUN, (str(number),))
@@ -156,6 +182,8 @@ class RunLedger:
 
     def go_on(self, run: RunRow, *, folder: Path, config_sha256: str) -> RunRow:
         """An interrupted run works again."""
+        if self._database.has_past:
+            self._bring_over(run.number, ("entry", "reject", "ignored"))
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE run SET finished_at = NULL, exit_code = NULL, processes = processes + 1, folder = ?, "
@@ -261,10 +289,19 @@ class RunLedger:
                 rejects = connection.execute(
                     "SELECT count(*) FROM reject WHERE run = ? AND path = ?", (run.number, path)
                 ).fetchone()[0]
+                differing, updatable = connection.execute(
+                    "SELECT coalesce(sum(e.error_kind != 'mapping_changed'), 0), "
+                    "coalesce(sum(e.error_kind != 'other_payload' AND s.state = 'created'), 0) "
+                    "FROM entry e JOIN session s ON s.custom_id = e.custom_id AND s.target = ? "
+                    "WHERE e.run = ? AND e.path = ? "
+                    "AND e.error_kind IN ('reported', 'other_payload', 'mapping_changed')",
+                    (target, run.number, path),
+                ).fetchone()
                 connection.execute(
-                    "INSERT OR REPLACE INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
-                    "SELECT ?, ?, ?, ?, ?, records_read FROM source WHERE run = ? AND path = ?",
-                    (target, path, mapping_sha256, fingerprint, rejects, run.number, path),
+                    "INSERT OR REPLACE INTO done_file "
+                    "(target, path, mapping_sha256, fingerprint, rejects, records, differing, updatable) "
+                    "SELECT ?, ?, ?, ?, ?, records_read, ?, ? FROM source WHERE run = ? AND path = ?",
+                    (target, path, mapping_sha256, fingerprint, rejects, differing, updatable, run.number, path),
                 )
                 connection.execute("UPDATE source SET state = 'done' WHERE run = ? AND path = ?", (run.number, path))
                 done.append(path)
@@ -308,6 +345,13 @@ class RunLedger:
             "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?",
             number,
         )
+        details: dict[str, dict[str, int]] = {}
+        for outcome, kind, count in self._connection.execute(
+            "SELECT outcome, error_kind, count(*) FROM entry WHERE run = ? AND error_kind IS NOT NULL "
+            "GROUP BY outcome, error_kind ORDER BY outcome, error_kind",
+            number,
+        ):
+            details.setdefault(outcome, {})[kind] = count
         traffic = one("SELECT requests, retries, throttled, bytes_sent FROM run WHERE number = ?", number)
         return Totals(
             records_read=read,
@@ -332,6 +376,7 @@ class RunLedger:
             retries=traffic[1],
             throttled=traffic[2],
             bytes_sent=traffic[3],
+            details=details,
         )
 
     def entries(self, run: RunRow) -> sqlite3.Cursor:

@@ -17,6 +17,8 @@ MAX_KEPT_RECORD = 1_048_576
 """Bytes of a record that the rejects keep; of a longer one only the position."""
 _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
+_COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
+"""All of the session table but the row's number, which is another one in a shadow."""
 _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
 )
@@ -310,10 +312,16 @@ class SessionLedger:
         return custom_id, known
 
     def _known(self, connection: sqlite3.Connection, custom_id: str) -> Known | None:
-        query = f"SELECT {_KNOWN} FROM {{}}session WHERE custom_id = ? AND target = ?"
-        row = connection.execute(query.format("main."), (custom_id, self._target)).fetchone()
-        if row is None and self._database.has_past:
-            row = connection.execute(query.format("past."), (custom_id, self._target)).fetchone()
+        query = f"SELECT {_KNOWN} FROM main.session WHERE custom_id = ? AND target = ?"
+        row = connection.execute(query, (custom_id, self._target)).fetchone()
+        if row is None and self._database.has_past:  # its first time here: from now on it lives in the shadow
+            brought_over = connection.execute(
+                f"INSERT INTO main.session ({_COLUMNS}) SELECT {_COLUMNS} FROM past.session "
+                "WHERE custom_id = ? AND target = ?",
+                (custom_id, self._target),
+            )
+            if brought_over.rowcount:
+                row = connection.execute(query, (custom_id, self._target)).fetchone()
         return Known(*row) if row is not None else None
 
     def _write_session(
@@ -327,15 +335,12 @@ class SessionLedger:
     ) -> int:
         content = (session.trace_sha256, session.payload_sha256, session.facts, session.revision)
         seen = (self._run, *key, session.revision, session.trace_sha256)
-        if known is None or (self._database.has_past and not self._is_here(connection, custom_id)):
-            state, settled_run = ("pending", None) if known is None else (known.state, known.settled_run)
-            if known is not None and known.state in SETTLED_STATES:
-                content = (known.trace_sha256, known.payload_sha256, known.facts, known.revision)
+        if known is None:
             cursor = connection.execute(
-                "INSERT INTO main.session (target, custom_id, state, settled_run, trace_sha256, payload_sha256, facts, "
-                "revision, seen_run, seen_path, seen_ordinal, seen_revision, seen_sha256) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._target, custom_id, state, settled_run, *content, *seen),
+                "INSERT INTO main.session (target, custom_id, state, trace_sha256, payload_sha256, facts, revision, "
+                "seen_run, seen_path, seen_ordinal, seen_revision, seen_sha256) "
+                "VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (self._target, custom_id, *content, *seen),
             )
             return int(cursor.lastrowid or 0)
         if decision.action == "none" and decision.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT):
@@ -353,10 +358,6 @@ class SessionLedger:
                 (*content, *seen, known.id),
             )
         return known.id
-
-    def _is_here(self, connection: sqlite3.Connection, custom_id: str) -> bool:
-        query = "SELECT 1 FROM main.session WHERE custom_id = ? AND target = ?"
-        return connection.execute(query, (custom_id, self._target)).fetchone() is not None
 
     def _write_entry(
         self,

@@ -36,6 +36,8 @@ from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.times import iso_utc
 from pipeline.models import Status, Trace, Turn
 
+WAY_OUT = "correct the record, or the expression in mapping.trace"
+
 Expression = Callable[[Any], Any]
 
 KEYS = [
@@ -128,7 +130,10 @@ def custom_mapper(expressions: Mapping[str, str]) -> Mapper:
     places = {key: f"mapping.trace.{key} ({text})" for key, text in expressions.items()}
 
     def map_trace(record: Any) -> Trace:
-        return _Reading(record, readers, places).trace()
+        try:
+            return _Reading(record, readers, places).trace()
+        except RejectedError as error:  # who is told to map the file does so already
+            raise RejectedError(str(error).replace(fields.WAY_OUT, WAY_OUT), kind=error.kind) from error
 
     return Mapper(name="custom", family="custom", detect=_detect, map_trace=map_trace)
 

@@ -71,7 +71,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
             metadata["custom_id"] = full_id
         for key, value_of in extra.items():
             metadata[key] = value_of(seen)
-        context, metadata_bytes = _serialise(context_value, metadata, repairs, config.max_value_bytes)
+        context, metadata_bytes, is_mended = _serialise(context_value, metadata, repairs, config.max_value_bytes)
         return SessionImport(
             custom_id=custom_id,
             is_numbered=is_numbered,
@@ -88,6 +88,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
             turns=len(trace.turns),
             spans=sum(len(turn.spans) for turn in trace.turns),
             parts=parts,
+            is_mended=is_mended,
             size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
         )
 
@@ -147,7 +148,8 @@ def _metadata(trace: Trace) -> dict[str, Any]:
 
 def _serialise(
     context: Any, metadata: dict[str, Any], repairs: Mapping[str, int], max_value_bytes: int
-) -> tuple[bytes, bytes]:
+) -> tuple[bytes, bytes, bool]:
+    """Context and metadata, and whether values had to be replaced or cut."""
     context_bytes, in_context = json_text.encode_counted(context)
     metadata_bytes, in_metadata = json_text.encode_counted(metadata)
     cut = 0
@@ -156,7 +158,8 @@ def _serialise(
         metadata, cut_in_metadata = _cut(metadata, max_value_bytes)
         cut = cut_in_context + cut_in_metadata
         context_bytes = json_text.encode(context)
-    if repairs or in_context or in_metadata or cut:
+    is_mended = bool(repairs or in_context or in_metadata or cut)
+    if is_mended:
         counted = dict(repairs)
         for kind in {*in_context, *in_metadata} - set(repairs):
             counted[kind] = in_context.get(kind, 0) + in_metadata.get(kind, 0)
@@ -165,7 +168,7 @@ def _serialise(
         if cut:
             metadata["cut"] = cut
         metadata_bytes = json_text.encode(metadata)
-    return context_bytes, metadata_bytes
+    return context_bytes, metadata_bytes, is_mended
 
 
 def _cut(value: Any, limit: int) -> tuple[Any, int]:

@@ -25,9 +25,11 @@ COMPRESSION_SUFFIXES = (".gz", ".zst", ".zstd", ".bz2", ".xz")
 
 
 def is_export(path: str | Path) -> bool:
-    """Whether a file in a folder is one to import, told from its name."""
-    name = Path(path).name
-    return _bare_name(name).endswith(EXPORT_SUFFIXES) and not name.startswith(".")
+    """Whether a file in a folder is one to import, told from its name: `a.jsonl`, `a.jsonl.gz`, and `a.gz`."""
+    name = Path(path).name.lower()
+    bare = _bare_name(name)
+    is_only_compressed = bare != name and "." not in bare
+    return (bare.endswith(EXPORT_SUFFIXES) or is_only_compressed) and not name.startswith(".")
 
 
 def read_records(

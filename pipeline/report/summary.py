@@ -5,12 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
 from pipeline.ledger.runs import RunRow, SourceRow, Totals
 from pipeline.models import Outcome
+
+LEFT_OUT_SHOWN = 20
 
 
 def summarise(
@@ -25,6 +28,8 @@ def summarise(
     peak_rss_bytes: int,
     error: str | None,
     rejected_before: int = 0,
+    differing_before: int = 0,
+    left_out: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     return {
@@ -37,10 +42,12 @@ def summarise(
         "records_repaired": totals.records_repaired,
         "records_rejected": totals.records_rejected,
         "rejected_before": rejected_before,
+        "differing_before": differing_before,
         "records_ignored": dict(totals.records_ignored),
         "traces": totals.traces,
         "sessions": totals.sessions,
         "outcomes": dict(totals.outcomes),
+        "details": {outcome: dict(kinds) for outcome, kinds in totals.details.items()},
         "balanced": is_balanced(totals),
         "exit_code": exit_code,
         "error": error,
@@ -51,6 +58,7 @@ def summarise(
         "peak_rss_bytes": peak_rss_bytes,
         "config_sha256": config_sha256,
         "version": __version__,
+        "left_out": {"count": len(left_out), "files": [str(path) for path in left_out[:LEFT_OUT_SHOWN]]},
         "sources": [
             {
                 "source": source.path,

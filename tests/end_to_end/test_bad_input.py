@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline.emulator import RunningEmulator
 from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
-from tests.invariants import check_invariants, posts, read_rejects
+from tests.invariants import check_invariants, posts, read_rejects, read_summary
 
 
 @pytest.mark.parametrize(
@@ -134,3 +135,76 @@ def test_ids_that_no_url_likes_are_found_again(importer: Importer, emulator: Run
     done = importer.run(source)
     assert done.code == 0, done.out + done.err
     assert check_invariants(emulator, importer.last)["outcomes"] == {"created": len(ids)}
+
+
+def test_in_a_folder_names_choose_and_what_they_leave_out_is_told(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    folder = importer.home / "in"
+    write_jsonl(folder / "a.jsonl", [make_trace(1)])
+    (folder / "b.bz2").write_bytes(bz2.compress(json.dumps(make_trace(2)).encode() + b"\n"))
+    write_jsonl(folder / "c.log", [make_trace(3)])
+    write_jsonl(folder / ".hidden" / "d.jsonl", [make_trace(4)])
+    plan = json.loads(importer.run(folder, options=["--json"], verb="plan").out)
+    assert importer.run(folder).code == 0
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"] == {"created": 2}
+    assert summary["left_out"] == plan["left_out"] == {"count": 1, "files": [str(folder / "c.log")]}
+    assert importer.run(folder / "c.log").code == 0  # a file that is named is read
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/**/*.jsonl"])
+@pytest.mark.parametrize("output", ["in/out", "in"])
+def test_a_run_never_reads_what_runs_wrote(
+    importer: Importer, emulator: RunningEmulator, pattern: str, output: str
+) -> None:
+    write_jsonl(importer.home / "in" / "a.jsonl", [*map(make_trace, range(9)), {"broken": True}])
+    config = importer.home / "c.yaml"
+    config.write_text(
+        f"source: {{paths: ['{pattern}']}}\ntarget: {{version_id: ver_123}}\nupload: {{max_rejected: 1}}\n"
+        f"state_dir: in/state\noutput_dir: {output}\n"
+    )
+    command = [*importer.command("run", options=["--version-id", "ver_123"])[:3], "run", str(config)]
+    for records in (10, 0):
+        done = importer.execute(command)
+        assert done.code == 0, done.out + done.err
+        summary = read_summary(importer.home / output)
+        assert summary["records_read"] == records
+        assert [source["source"] for source in summary["sources"]] == [str(importer.home / "in" / "a.jsonl")]
+        assert summary["left_out"]["count"] == 0
+    done = importer.execute([*command, "--source", str(importer.home / output / "rejects.jsonl")])
+    assert done.code in (0, 3), done.err  # a file of ours that is named is read
+
+
+def test_sources_inside_the_state_dir_are_read_and_our_own_files_beside_them_are_not(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    write_jsonl(importer.state / "a.jsonl", [make_trace(1)])
+    for _ in range(2):
+        assert importer.run(importer.state).code == 0
+    assert [Path(source["source"]).name for source in read_summary(importer.last)["sources"]] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+def test_an_unrecognised_file_on_a_later_night_is_rejected(
+    importer: Importer, emulator: RunningEmulator, session_per: str
+) -> None:
+    write_jsonl(importer.home / "in" / "good.jsonl", [make_trace(1)])
+    options = ["--session-per", session_per]
+    assert importer.run(importer.home / "in", options=options).code == 0
+    write_jsonl(importer.home / "in" / "odd.jsonl", [{"temperature": 21}])
+    plan = importer.run(importer.home / "in", options=options, verb="plan")
+    done = importer.run(importer.home / "in", options=options)
+    assert plan.code == done.code == 3, done.out + done.err
+    check_invariants(emulator, importer.last)
+    assert {line["error_kind"] for line in read_rejects(importer.last)} == {"unknown_format"}
+
+
+@pytest.mark.parametrize("path", ["", "  "])
+def test_an_empty_path_is_a_usage_error(importer: Importer, path: str) -> None:
+    done = importer.run(options=["--source", path])
+    assert (done.code, "empty path" in done.err) == (2, True)
+    config = importer.home / "c.yaml"
+    config.write_text(f"source: {{paths: ['{path}']}}\ntarget: {{version_id: ver_123}}\n")
+    done = importer.run(options=[str(config)])
+    assert (done.code, "c.yaml: source.paths: empty path" in done.err) == (2, True)

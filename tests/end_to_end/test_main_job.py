@@ -227,6 +227,77 @@ def test_another_mapping_of_the_same_trace_is_left_alone(importer: Importer, emu
     assert len(posts(emulator)) == 1
 
 
+def test_what_differs_and_was_not_sent_is_told_with_the_way_out_and_on_later_nights(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(number) for number in range(3)])
+    importer.run(source)
+    write_jsonl(source, [make_trace(0), make_trace(1, output="rewritten"), make_trace(2, output="rewritten")])
+    done = importer.run(source)
+    assert done.code == 0
+    assert "2 of them differ and were NOT sent: upload.on_change: update sends them" in done.out
+    assert check_invariants(emulator, importer.last)["details"] == {"changed": {"reported": 2}}
+    later = importer.run(source)
+    assert "2 sessions of them differ on the server" in later.out
+    assert read_summary(importer.last)["differing_before"] == 2
+    assert later.code == 0
+
+
+def test_on_change_update_sends_what_done_files_hold_back(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    importer.run(source)
+    write_jsonl(source, [make_trace(1, output="rewritten")])
+    importer.run(source)
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [a.jsonl]}\ntarget: {version_id: ver_123}\nupload: {on_change: update}\n")
+    assert importer.run(options=[str(config)]).code == 0
+    assert check_invariants(emulator, importer.last)["details"] == {"changed": {"updated": 1}}
+    assert emulator.sessions()[0]["context"]["turns"][0]["output"] == "rewritten"
+    assert "not read again" in importer.run(options=[str(config)]).out
+    assert read_summary(importer.last)["differing_before"] == 0
+
+
+def test_a_session_of_somebody_else_with_another_content_is_told_on_later_nights(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    other = Importer(importer.home / "other", emulator.url)
+    other.run(write_jsonl(importer.home / "theirs.jsonl", [make_trace(1, output="theirs")]))
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    done = importer.run(source)
+    assert done.code == 0
+    assert "1 of them differ on the server" in done.out
+    assert check_invariants(emulator, importer.last)["details"] == {"existing": {"other_payload": 1}}
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [a.jsonl]}\ntarget: {version_id: ver_123}\nupload: {on_change: update}\n")
+    assert "1 sessions of them differ" in importer.run(options=[str(config)]).out  # no update can send these
+
+
+def test_records_with_a_text_that_was_cut_are_counted_as_repaired(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = [make_trace(1), make_trace(2, output="x" * 5_000), make_trace(3, metadata={"big": 2**60})]
+    write_jsonl(importer.home / "a.jsonl", rows)
+    config = importer.home / "c.yaml"
+    config.write_text("source: {paths: [a.jsonl]}\ntarget: {version_id: ver_123}\nmapping: {max_value_bytes: 1024}\n")
+    for session_per in ("trace", "conversation"):
+        done = importer.run(options=[str(config), "--session-per", session_per])
+        assert done.code == 0
+        assert "2 records had values replaced or cut" in done.out
+        assert check_invariants(emulator, importer.last)["records_repaired"] == 2
+
+
+def test_a_conversation_with_a_text_that_was_cut_is_counted_once(importer: Importer, emulator: RunningEmulator) -> None:
+    rows = [make_trace(number, session_id="talk", output="x" * 5_000) for number in range(3)]
+    write_jsonl(importer.home / "a.jsonl", rows)
+    config = importer.home / "c.yaml"
+    config.write_text(
+        "source: {paths: [a.jsonl], session_per: conversation}\ntarget: {version_id: ver_123}\n"
+        "mapping: {max_value_bytes: 1024}\n"
+    )
+    importer.run(options=[str(config)])
+    assert check_invariants(emulator, importer.last)["records_repaired"] == 1
+
+
 def test_plan_foretells_the_run_and_sends_nothing(importer: Importer, emulator: RunningEmulator) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(number) for number in range(5)])
     importer.run(source, options=["--limit", "2"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli.text import safe
+from pipeline.cli.text import safe, unique_tail
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,17 @@ def test_whatever_the_text_it_can_be_printed(text: str) -> None:
     assert shown.isprintable()
     shown.encode("utf-8")
     assert safe(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "others", "tail"),
+    [
+        ("/in/a.jsonl", [], "a.jsonl"),
+        ("/in/a.jsonl", ["/in/b.jsonl", "/in/aa.jsonl"], "a.jsonl"),
+        ("/in/x/a.jsonl", ["/in/y/a.jsonl"], "x/a.jsonl"),
+        ("/in/x/a.jsonl", ["/out/x/a.jsonl", "/in/y/a.jsonl"], "in/x/a.jsonl"),
+        ("/x/a.jsonl", ["/y/x/a.jsonl"], "/x/a.jsonl"),
+    ],
+)
+def test_a_path_is_named_by_the_shortest_end_that_no_other_has(path: str, others: list[str], tail: str) -> None:
+    assert unique_tail(path, [path, *others]) == tail

@@ -107,7 +107,7 @@ def test_a_full_disk_stops_the_run(tmp_path: Path) -> None:
 
 def test_a_state_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoppedError, match="cannot keep the ledger here"), opened_ledger(tmp_path / "file" / "state"):
+    with pytest.raises(UsageError, match="cannot keep the ledger here"), opened_ledger(tmp_path / "file" / "state"):
         pass
 
 
