@@ -37,7 +37,7 @@ POST = "POST /sessions"
 KILLED_AT = Path(__file__).with_name("killed_at.py")
 FIRST_SEED = int(os.environ.get("FIRST_SEED", "0"))
 SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("FAULT_SEEDS", "2")))
-KILLED_RECORDS = int(os.environ.get("KILLED_RECORDS", "1500"))
+KILLED_RECORDS = int(os.environ.get("KILLED_RECORDS", "1000"))
 
 STEPS: dict[str, tuple[str, str, int]] = {
     "before the run is in the ledger": ("call", "RunLedger.begin", 1),
