@@ -84,6 +84,10 @@ CREATE TABLE done_file (
     rejects INTEGER NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (target, path, mapping_sha256)
 ) WITHOUT ROWID;
 """
+_PACE = """
+-- The limit that a target's API was found to have, for the next run to begin near it.
+CREATE TABLE IF NOT EXISTS pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
+"""
 
 
 class LedgerLock:
@@ -187,6 +191,7 @@ def open_database(state_dir: Path) -> Database:
                 f"{file} was written by another version of trace-import (schema {version}, this one knows "
                 f"{SCHEMA_VERSION}); use that version, or another state_dir"
             )
+        connection.execute(_PACE)
         return Database(connection, has_past=False)
 
 
@@ -238,7 +243,7 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 def _create(connection: sqlite3.Connection, ledger_id: str) -> None:
     connection.executescript(
-        f"BEGIN IMMEDIATE;{_SCHEMA}"
+        f"BEGIN IMMEDIATE;{_SCHEMA}{_PACE}"
         f"INSERT INTO main.about VALUES ('ledger', {json.dumps(ledger_id).replace(chr(34), chr(39))});"
         f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
     )
