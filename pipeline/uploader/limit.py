@@ -52,8 +52,12 @@ MEASUREMENTS = 3
 BROKEN_HOLD = 0.25
 """Refused while just below: lower by twice as much each time, up to this."""
 STEP_DOWN = 0.85
+FEW = 4.0
+"""So few requests may halve the limit, and no more: chance has its part in when they are refused."""
 FAR_DOWN = 0.5
 """Refused at less than this share of the limit: it has fallen, and what was accepted is the measure."""
+LONG_PAUSE_SECONDS = 5.0
+LONG_PAUSES = 3
 CUTS_IN_VAIN = 5
 USE = 10
 """A refusal after fewer requests than that, where it was not due, was a cut in vain."""
@@ -95,6 +99,10 @@ class Limit:
         self._resumed_at = now
         self._is_resuming = False
         self._was_idle = False
+        self._emptied_at = now
+        self._cycle = (now, 0)
+        """When the requests before the last pause began, and how many were accepted."""
+        self._long_pauses = 0
         self._accepted = 0
         self._marks: deque[tuple[float, int]] = deque([(now, 0)], maxlen=MARKS)
         """Moments since then, with what had been accepted."""
@@ -104,6 +112,7 @@ class Limit:
         self._before_cuts = 0.0
         self._is_deaf = False
         self._deaf_refusals = self._deaf_answers = self._deaf_refused = 0
+        self._deaf_since = now
         self.is_found = False
         """Has a refusal shown where the limit is?"""
         if found_before is not None and math.isfinite(found_before) and found_before > 0:
@@ -153,6 +162,7 @@ class Limit:
             return
         if self._is_resuming:
             self._is_resuming = False
+            self._learn_from_the_pause(now)
             self._spare_seconds = self._credit_seconds(self._pause_seconds)
             seconds = max(0.0, now - self._resumed_at)
         self._spare_seconds = min(self._spare_seconds + seconds - 1 / self._limit, self._credit_seconds(math.inf))
@@ -169,6 +179,8 @@ class Limit:
             return
         if self._accepted:
             self._learn(now, pause_seconds)
+            self._emptied_at = now
+            self._cycle = (self._resumed_at, self._accepted)
         elif self._is_searching:
             self._start = self._rate = max(self._rate / 2, min(self._rate, BLIND_PER_SECOND))
             self._used_seconds = 0.0
@@ -188,40 +200,32 @@ class Limit:
 
     def _learn(self, now: float, pause_seconds: float) -> None:
         if self._is_deaf:
-            self._listen()
+            self._listen(now)
         elif self._is_searching:
-            self._is_searching = False
             self._note_measurement(now)
+            self._is_searching = False
             self._limit = self._bounded(self._inflow(now, max(DEPTH_SECONDS, pause_seconds)))
             self.is_found = True
-        else:
+        elif not self._is_in_vain(now):
             self.is_found = True
-            spare_seconds = self._spare_seconds
-            if spare_seconds > max(1.5 / self._limit, 0.03 * (now - self._began_at)):
+            if self._spare_seconds > max(1.5 / self._limit, 0.03 * (now - self._began_at)):
                 self._learn_from_an_early_one(now)
             else:
                 self._learn_from_a_due_one(now, pause_seconds)
 
     def _learn_from_an_early_one(self, now: float) -> None:
         """The bucket was empty sooner than in the picture: the limit has fallen."""
-        if self._was_in_vain():
-            return
         self._measured.clear()
         self._note_measurement(now)
         measured = self._inflow(now, max(self._depth_seconds, self._pause_seconds))
         if measured >= FAR_DOWN * self._limit:
             measured = max(measured, STEP_DOWN * self._limit)
-        self._limit = self._bounded(measured)
+        self._limit = self._bounded(max(measured, self._limit / (1 + self._accepted / FEW)))
 
     def _learn_from_a_due_one(self, now: float, pause_seconds: float) -> None:
         """The picture is right, by and large: the limit is measured once more."""
         seconds = now - self._began_at
         was_holding = now < self._hold_until
-        if was_holding and self._accepted < USE:
-            if self._was_in_vain():
-                return
-        elif self._accepted >= USE:
-            self._cuts_in_vain = 0
         was_unsure = self._is_unsure
         self._note_measurement(now)
         self._choose_depth()
@@ -231,19 +235,38 @@ class Limit:
         lower = self._rate / (1 + min(PROBE * 4**self._broken_holds, BROKEN_HOLD))
         measured = min(measured, max(lower, self._accepted / max(seconds, 0.1)))
         weight = 1.0 if is_late or was_holding or was_unsure else seconds / (seconds + 30.0)
+        measured = max(measured, self._limit / (1 + self._accepted / FEW))
         self._limit = self._bounded(self._limit + weight * (measured - self._limit))
         lost_seconds = pause_seconds - self._credit_seconds(pause_seconds)
         if not (is_late or self._is_unsure):
             self._hold_until = now + pause_seconds + min(HOLD_FACTOR * lost_seconds, LONGEST_HOLD_SECONDS)
 
-    def _was_in_vain(self) -> bool:
+    def _learn_from_the_pause(self, now: float) -> None:
+        """A window's quota was used up early, and the rest of it was waited for: its rate is that of both together.
+
+        Where pauses stay as long at that rate, they are no windows' but an API's that always says the same.
+        """
+        began_at, accepted = self._cycle
+        if now - self._emptied_at < LONG_PAUSE_SECONDS or accepted < FEW:
+            self._long_pauses = 0
+            return
+        self._long_pauses += 1
+        if self._long_pauses <= LONG_PAUSES:
+            self._limit = self._bounded(min(self._limit, accepted / (now - began_at)))
+            self._measured.extend([(self._limit,) * len(DEPTHS_SECONDS)] * 2)
+
+    def _is_in_vain(self, now: float) -> bool:
+        """Is this one refusal too many, after hardly anything was accepted, and at no more than the limit found?"""
+        if self._accepted >= USE or self._rate > 1.2 * self._limit:
+            self._cuts_in_vain = 0
+            return False
         if self._cuts_in_vain == 0:
             self._before_cuts = self._limit
         self._cuts_in_vain += 1
         if self._cuts_in_vain > CUTS_IN_VAIN:
             self._limit = self._before_cuts
             self._is_deaf = True
-            self._deaf_refusals = self._deaf_answers = self._deaf_refused = 0
+            self._begin_listening(now)
         return self._is_deaf
 
     @property
@@ -251,10 +274,13 @@ class Limit:
         return len(self._measured) < 2
 
     def _note_measurement(self, now: float) -> None:
-        self._measured.append(tuple(self._measure(now, depth) for depth in DEPTHS_SECONDS))
+        if self._accepted >= FEW:
+            self._measured.append(tuple(self._measure(now, depth) for depth in DEPTHS_SECONDS))
 
     def _choose_depth(self) -> None:
         """By the depth with which the last refusals tell the same limit."""
+        if self._is_unsure:
+            return
         spreads = [max(rates) / min(rates) for rates in zip(*self._measured, strict=True)]
         current = DEPTHS_SECONDS.index(self._depth_seconds)
         best = spreads.index(min(spreads))
@@ -262,6 +288,8 @@ class Limit:
             self._depth_seconds = DEPTHS_SECONDS[best]
 
     def _measure(self, now: float, depth_seconds: float) -> float:
+        if not self._is_searching and self._limit > 0:
+            depth_seconds = max(0.0, depth_seconds - 1 / self._limit)
         measured = self._inflow(now, depth_seconds)
         if self._was_idle or self._is_searching:
             return measured
@@ -283,15 +311,20 @@ class Limit:
 
     # --- refusals that have nothing to do with the rate ---------------------------------------------------
 
-    def _listen(self) -> None:
+    def _begin_listening(self, now: float) -> None:
+        self._deaf_since = now
+        self._deaf_refusals = self._deaf_answers = self._deaf_refused = 0
+
+    def _listen(self, now: float) -> None:
         self._deaf_refusals += 1
         self._limit = self._bounded(self._limit * STEP_UP)
         if self._deaf_refusals == DEAF_REFUSALS:
             if self._deaf_refused > OWN_SHARE * self._deaf_answers:
                 self._is_deaf = False
                 self._cuts_in_vain = 0
-                self._limit = self._bounded(self._accepted / DEPTH_SECONDS)
-            self._deaf_refusals = self._deaf_answers = self._deaf_refused = 0
+                accepted = self._deaf_answers - self._deaf_refused
+                self._limit = self._bounded(accepted / max(now - self._deaf_since, 0.1))
+            self._begin_listening(now)
 
     def _hear_again(self) -> None:
         self._is_deaf = False

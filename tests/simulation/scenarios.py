@@ -215,7 +215,7 @@ SCENARIOS: dict[str, Scenario] = {
     "5/s": steady(5),
     "40/s": steady(40),
     "300/s": steady(300),
-    "40/s, burst of 1": steady(40, burst_seconds=0),
+    "40/s, burst of 4": steady(40, burst_seconds=0.1),
     "40/s, burst of 10 s": steady(40, burst_seconds=10),
     "200 → 20/s": changing(200, 20),
     "20 → 200/s": changing(20, 200),
