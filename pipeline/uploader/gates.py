@@ -57,7 +57,7 @@ class Gates:
         if self.breaker.is_open:
             probe_at = self.breaker.probe_at()
             return NOW if now >= probe_at else probe_at
-        if self.in_flight >= (self.concurrency.at_once if self._refusals < 2 else 1):
+        if self.in_flight >= (self.concurrency.at_once if self._refusals < self._patience else 1):
             return NEVER
         if now < self._next_start:
             self._was_held_back = True
@@ -106,8 +106,13 @@ class Gates:
         if timed_out_from is not None:
             self.concurrency.note_timeout(now, timed_out_from)
 
+    @property
+    def _patience(self) -> int:
+        """After so many refusals in a row one attempt at a time is enough to ask."""
+        return 5 if self.limit.is_deaf else 2
+
     def _pause_seconds(self, told: float | None) -> float:
-        if self.limit.is_deaf and self._refusals < 2:
+        if self.limit.is_deaf and self._refusals < self._patience:
             return told or 0.0
         if told is not None:
             return min(max(told, SHORTEST_PAUSE_SECONDS), self._max_pause_seconds)

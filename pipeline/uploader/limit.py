@@ -52,21 +52,25 @@ MEASUREMENTS = 3
 BROKEN_HOLD = 0.25
 """Refused while just below: lower by twice as much each time, up to this."""
 STEP_DOWN = 0.85
-FEW = 4.0
-"""So few requests may halve the limit, and no more: chance has its part in when they are refused."""
+FEW = 4
+"""Fewer requests than that measure nothing."""
+HALVING = 8
+"""So many may halve the limit, and no more: chance has its part in when they are refused."""
 FAR_DOWN = 0.5
 """Refused at less than this share of the limit: it has fallen, and what was accepted is the measure."""
 LONG_PAUSE_SECONDS = 5.0
 LONG_PAUSES = 3
-CUTS_IN_VAIN = 5
-USE = 10
-"""A refusal after fewer requests than that, where it was not due, was a cut in vain."""
+LONGEST_CYCLE_SECONDS = 150.0
+FEW_IN_A_ROW = 6
+SOON_IN_A_ROW = 6
 STEP_UP = 1.25
 """For each refusal that has nothing to do with the rate."""
 DEAF_REFUSALS = 8
-RARE_SHARE = 1 / 12
-OWN_SHARE = 0.4
-"""Of the answers of eight refusals: fewer refused, and the noise is over; more, and they are our rate's doing."""
+DEAF_ANSWERS = 50
+OWN_SHARE = 0.5
+"""Of the answers to so many refusals and so many requests: if more are refused, it is our rate's doing."""
+QUIET_REQUESTS = 100
+"""So many accepted in a row: the noise is over."""
 FOUND_BEFORE_SHARE = 0.9
 """A limit that an earlier run found is begun with somewhat below, and verified."""
 MARK_EVERY_SECONDS = 0.5
@@ -100,15 +104,18 @@ class Limit:
         self._is_resuming = False
         self._was_idle = False
         self._emptied_at = now
-        self._cycle = (now, 0)
-        """When the requests before the last pause began, and how many were accepted."""
+        self._cycle_began_at = now
+        self._cycle_accepted = 0
+        """Since the end of a long pause, or a while ago."""
         self._long_pauses = 0
+        self._is_windowed = False
         self._accepted = 0
         self._marks: deque[tuple[float, int]] = deque([(now, 0)], maxlen=MARKS)
         """Moments since then, with what had been accepted."""
         self._measured: deque[tuple[float, ...]] = deque(maxlen=MEASUREMENTS)
         """The limit by each of the last refusals, for each depth."""
-        self._cuts_in_vain = 0
+        self._few_in_a_row = self._soon_in_a_row = 0
+        """Refusals after few requests; refusals soon after a pause."""
         self._before_cuts = 0.0
         self._is_deaf = False
         self._deaf_refusals = self._deaf_answers = self._deaf_refused = 0
@@ -151,7 +158,7 @@ class Limit:
             self._marks.append((now, self._accepted))
         if self._is_deaf:
             self._deaf_answers += 1
-            if self._deaf_answers > DEAF_REFUSALS / RARE_SHARE:
+            if self._accepted > QUIET_REQUESTS:
                 self._hear_again()
             return
         self._was_idle |= not was_held_back
@@ -177,13 +184,14 @@ class Limit:
             self._deaf_answers += 1
         if not is_news:
             return
-        if self._accepted:
-            self._learn(now, pause_seconds)
-            self._emptied_at = now
-            self._cycle = (self._resumed_at, self._accepted)
-        elif self._is_searching:
-            self._start = self._rate = max(self._rate / 2, min(self._rate, BLIND_PER_SECOND))
+        if self._is_searching and self._accepted < FEW and self._start > BLIND_PER_SECOND:
+            self._start = self._rate = max(self._start / 4, min(self._start, BLIND_PER_SECOND))
             self._used_seconds = 0.0
+        elif self._accepted:
+            self._learn(now, pause_seconds)
+        if self._accepted:
+            self._emptied_at = now
+            self._cycle_accepted += self._accepted
         self._began_at = now
         self._pause_seconds = pause_seconds
         self._resumed_at = now + pause_seconds
@@ -192,7 +200,7 @@ class Limit:
         self._accepted = 0
         self._over_seconds = 0.0
         self._marks.clear()
-        self._marks.append((now, 0))
+        self._marks.append((self._resumed_at if self._is_searching else now, 0))
         if not self._is_searching:
             self._set_rate(self._resumed_at)
 
@@ -220,7 +228,7 @@ class Limit:
         measured = self._inflow(now, max(self._depth_seconds, self._pause_seconds))
         if measured >= FAR_DOWN * self._limit:
             measured = max(measured, STEP_DOWN * self._limit)
-        self._limit = self._bounded(max(measured, self._limit / (1 + self._accepted / FEW)))
+        self._limit = self._bounded(max(measured, self._limit / (1 + self._accepted / HALVING)))
 
     def _learn_from_a_due_one(self, now: float, pause_seconds: float) -> None:
         """The picture is right, by and large: the limit is measured once more."""
@@ -234,8 +242,10 @@ class Limit:
         self._broken_holds = self._broken_holds + 1 if was_holding else 0
         lower = self._rate / (1 + min(PROBE * 4**self._broken_holds, BROKEN_HOLD))
         measured = min(measured, max(lower, self._accepted / max(seconds, 0.1)))
+        if self._accepted < FEW:
+            measured = min(measured, 0.9 * self._limit)
         weight = 1.0 if is_late or was_holding or was_unsure else seconds / (seconds + 30.0)
-        measured = max(measured, self._limit / (1 + self._accepted / FEW))
+        measured = max(measured, self._limit / (1 + self._accepted / HALVING))
         self._limit = self._bounded(self._limit + weight * (measured - self._limit))
         lost_seconds = pause_seconds - self._credit_seconds(pause_seconds)
         if not (is_late or self._is_unsure):
@@ -246,26 +256,29 @@ class Limit:
 
         Where pauses stay as long at that rate, they are no windows' but an API's that always says the same.
         """
-        began_at, accepted = self._cycle
-        if now - self._emptied_at < LONG_PAUSE_SECONDS or accepted < FEW:
-            self._long_pauses = 0
-            return
-        self._long_pauses += 1
-        if self._long_pauses <= LONG_PAUSES:
-            self._limit = self._bounded(min(self._limit, accepted / (now - began_at)))
+        seconds = now - self._cycle_began_at
+        is_long = now - self._emptied_at >= LONG_PAUSE_SECONDS
+        self._long_pauses = self._long_pauses + 1 if is_long else 0
+        self._is_windowed = (self._is_windowed or is_long) and self._long_pauses <= LONG_PAUSES
+        if self._is_windowed and self._cycle_accepted >= FEW and seconds >= LONG_PAUSE_SECONDS:
+            self._limit = self._bounded(self._cycle_accepted / seconds)
             self._measured.extend([(self._limit,) * len(DEPTHS_SECONDS)] * 2)
+        if is_long or seconds > LONGEST_CYCLE_SECONDS:
+            self._cycle_began_at, self._cycle_accepted = now, 0
 
     def _is_in_vain(self, now: float) -> bool:
-        """Is this one refusal too many, after hardly anything was accepted, and at no more than the limit found?"""
-        if self._accepted >= USE or self._rate > 1.2 * self._limit:
-            self._cuts_in_vain = 0
-            return False
-        if self._cuts_in_vain == 0:
+        """Do refusals come as they like? Soon and after few requests, or soon at a quarter of what was the limit."""
+        seconds = now - self._resumed_at
+        self._few_in_a_row = self._few_in_a_row + 1 if self._accepted < 16 and seconds < 20 else 0
+        if self._rate <= 1.2 * self._limit:
+            self._soon_in_a_row = self._soon_in_a_row + 1 if seconds < 10 else 0
+        if max(self._few_in_a_row, self._soon_in_a_row) <= 1:
             self._before_cuts = self._limit
-        self._cuts_in_vain += 1
-        if self._cuts_in_vain > CUTS_IN_VAIN:
-            self._limit = self._before_cuts
+        is_cut_deep = self._limit <= self._before_cuts / 4
+        if self._few_in_a_row >= FEW_IN_A_ROW or (self._soon_in_a_row >= SOON_IN_A_ROW and is_cut_deep):
+            self._limit = max(self._before_cuts, self._limit)
             self._is_deaf = True
+            self._few_in_a_row = self._soon_in_a_row = 0
             self._begin_listening(now)
         return self._is_deaf
 
@@ -318,10 +331,9 @@ class Limit:
     def _listen(self, now: float) -> None:
         self._deaf_refusals += 1
         self._limit = self._bounded(self._limit * STEP_UP)
-        if self._deaf_refusals == DEAF_REFUSALS:
+        if self._deaf_refusals >= DEAF_REFUSALS and self._deaf_answers >= DEAF_ANSWERS:
             if self._deaf_refused > OWN_SHARE * self._deaf_answers:
                 self._is_deaf = False
-                self._cuts_in_vain = 0
                 accepted = self._deaf_answers - self._deaf_refused
                 self._limit = self._bounded(accepted / max(now - self._deaf_since, 0.1))
             self._begin_listening(now)
@@ -329,7 +341,6 @@ class Limit:
     def _hear_again(self) -> None:
         self._is_deaf = False
         self._is_searching = True
-        self._cuts_in_vain = 0
         self._start = self._rate
         self._used_seconds = 0.0
 
