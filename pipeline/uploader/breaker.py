@@ -17,7 +17,8 @@ class Breaker:
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
-        self._failures = 0
+        self.failures = 0
+        """In a row."""
         self._probes = 0
         self._probe_is_out = False
         self._next_probe = 0.0
@@ -37,18 +38,18 @@ class Breaker:
 
     def note_answer(self) -> None:
         """Things work, if only to say "later"."""
-        self._failures = 0
+        self.failures = 0
         self.is_open = False
         self._probe_is_out = False
 
     def note_trouble(self, now: float, *, was_probe: bool) -> None:
         """No answer, or a broken one."""
-        self._failures += 1
+        self.failures += 1
         if self.is_open:
             if was_probe:  # the others left before the breaker opened, and tell nothing new
                 self._probes += 1
                 self._probe_later(now)
-        elif self._failures >= THRESHOLD:
+        elif self.failures >= THRESHOLD:
             self.is_open = True
             self._probes = 1
             self._probe_later(now)

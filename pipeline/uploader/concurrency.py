@@ -10,8 +10,6 @@ answers are late, half as many are sent for a moment, until the queue is gone (B
 
 from __future__ import annotations
 
-import statistics
-
 SAMPLES = 16
 """Answers whose median is one measurement."""
 LATE = 1.5
@@ -46,11 +44,13 @@ class Concurrency:
         """An answer came; so many were in flight, itself among them."""
         if started_at < self._began_at:
             return  # it left before the last change, and tells of the time before
-        self._samples.append(now - started_at)
-        self._most_in_flight = max(self._most_in_flight, in_flight)
-        if len(self._samples) >= SAMPLES:
-            self._judge(now, statistics.median(self._samples))
-            self._samples.clear()
+        samples = self._samples
+        samples.append(now - started_at)
+        if in_flight > self._most_in_flight:
+            self._most_in_flight = in_flight
+        if len(samples) >= SAMPLES:
+            self._judge(now, sorted(samples)[SAMPLES // 2])
+            samples.clear()
             self._most_in_flight = 0
 
     def note_timeout(self, now: float, started_at: float) -> None:

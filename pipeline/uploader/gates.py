@@ -57,7 +57,9 @@ class Gates:
         if self.breaker.is_open:
             probe_at = self.breaker.probe_at()
             return NOW if now >= probe_at else probe_at
-        if self.in_flight >= (self.concurrency.at_once if self._refusals < self._patience else 1):
+        if self.in_flight >= self.concurrency.at_once:
+            return NEVER
+        if self._refusals > 1 and self.in_flight > 0 and self._refusals >= self._patience:
             return NEVER
         if now < self._next_start:
             self._was_held_back = True
@@ -85,7 +87,8 @@ class Gates:
         self.limit.accept(now, was_held_back=self._was_held_back)
         self._was_held_back = False
         self._refusals = 0
-        self.breaker.note_answer()
+        if self.breaker.failures:
+            self.breaker.note_answer()
 
     def refused(self, now: float, wall: datetime, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all. What left before the last pause ended is no news."""

@@ -209,7 +209,7 @@ class Limit:
     def _learn(self, now: float, pause_seconds: float) -> None:
         if self._is_deaf:
             self._listen(now)
-        elif self._is_searching:
+        elif not self.is_found:  # also where the beginning was an earlier run's limit, or a hint
             self._note_measurement(now)
             self._is_searching = False
             self._limit = self._bounded(self._inflow(now, max(DEPTH_SECONDS, pause_seconds)))

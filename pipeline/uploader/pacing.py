@@ -141,7 +141,8 @@ class Pace:
         """
         self._gates.answered(self._clock.now(), started_at)
         self._trouble_since = None
-        self._pass_on()
+        if self._waiting:
+            self._pass_on()
 
     def refused(self, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all, and slower after it."""
