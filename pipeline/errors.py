@@ -50,7 +50,7 @@ class NotSentError(TransientError):
 
 
 class RefusedError(TransientError):
-    """The API took the request and said "later"; `retry_after` is its Retry-After header, unparsed."""
+    """The API took the request and said "later"; `retry_after` is what its headers say of the wait, unparsed."""
 
     def __init__(
         self,

@@ -117,7 +117,9 @@ class _Import:
                 max_per_second=config.upload.max_per_second,
                 max_at_once=config.upload.max_at_once,
                 max_pause_seconds=config.upload.max_pause_seconds,
+                found_per_second=self._job.runs.found_per_second(self._job.target),
             )
+            client.on_quota = pace.hinted
             self._uploader = Uploader(
                 client,
                 pace,

@@ -89,6 +89,10 @@ CREATE TABLE done_file (
     PRIMARY KEY (target, path, mapping_sha256)
 ) WITHOUT ROWID;
 """
+_PACE = """
+-- The limit that a target's API was found to have, for the next run to begin near it.
+CREATE TABLE IF NOT EXISTS pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
+"""
 
 
 class LedgerLock:
@@ -190,6 +194,7 @@ def open_database(state_dir: Path) -> Database:
         except UsageError:
             connection.close()
             raise
+        connection.execute(_PACE)
         return Database(connection, has_past=False)
 
 
@@ -275,7 +280,7 @@ def _require_schema(connection: sqlite3.Connection, file: Path, *, schema: str =
 
 def _create(connection: sqlite3.Connection, ledger_id: str) -> None:
     connection.executescript(
-        f"BEGIN IMMEDIATE;{_SCHEMA}"
+        f"BEGIN IMMEDIATE;{_SCHEMA}{_PACE}"
         f"INSERT INTO main.about VALUES ('ledger', {json.dumps(ledger_id).replace(chr(34), chr(39))});"
         f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
     )

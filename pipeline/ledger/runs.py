@@ -91,6 +91,11 @@ class RunLedger:
             cursor = connection.execute("INSERT INTO main.target (base_url, anchor) VALUES (?, ?)", (base_url, anchor))
             return int(cursor.lastrowid or 0)
 
+    def found_per_second(self, target: int) -> float | None:
+        """The limit that an earlier run found there, if one did."""
+        row = self._one("SELECT per_second FROM pace WHERE target = ?", (target,))
+        return float(row[0]) if row is not None else None
+
     def path_ids(self, paths: Sequence[str]) -> dict[str, int]:
         """A number for each path, the same for ever."""
         with self._database.transaction() as connection:

@@ -427,8 +427,16 @@ class SessionLedger:
                 [(send.state or "pending", send.row) for send in sends],
             )
 
-    def settle(self, settlements: Sequence[Settlement], traffic: Traffic = NO_TRAFFIC) -> None:
-        """Write how these ended: the session's row and the run's row change together, or not at all."""
+    def settle(
+        self,
+        settlements: Sequence[Settlement],
+        traffic: Traffic = NO_TRAFFIC,
+        found_per_second: float | None = None,
+    ) -> None:
+        """Write how these ended: the session's row and the run's row change together, or not at all.
+
+        `found_per_second`: the API's limit, where it is known better than before.
+        """
         with self._database.transaction() as connection:
             for change, alike in groupby(settlements, _change_of):
                 self._settle_alike(connection, change, list(alike))
@@ -437,6 +445,8 @@ class SessionLedger:
                 "bytes_sent = bytes_sent + ? WHERE number = ?",
                 (*traffic, self._run),
             )
+            if found_per_second is not None:
+                connection.execute("INSERT OR REPLACE INTO pace VALUES (?, ?)", (self._target, found_per_second))
         for settlement in settlements:
             if settlement.outcome is not Outcome.PENDING:
                 parts = settlement.send.session.parts

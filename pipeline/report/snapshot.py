@@ -13,7 +13,8 @@ from pipeline.uploader.counts import Counts
 class PaceView(Protocol):
     """What a watcher may know of the pace."""
 
-    in_flight: int
+    @property
+    def in_flight(self) -> int: ...
 
     @property
     def per_second(self) -> float: ...

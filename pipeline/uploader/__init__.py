@@ -1,7 +1,12 @@
 """Sessions go out, outcomes come back.
 
 uploader.py     one session's steps, and all of them together
-pacing.py       the gates that every attempt passes
+pacing.py       the queue in front of the gates that every attempt passes
+gates.py        those gates: one pause for all, a breaker, a number at once, evenly spaced starts
+limit.py        finding a rate limit
+concurrency.py  finding how many at once
+breaker.py      when nothing answers
+hints.py        what headers tell about the limit
 retry.py        when to try again
 lookups.py      which sessions are there already
 attribution.py  whose they are

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote, quote_plus
 
@@ -25,6 +25,7 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.uploader.counts import Counts
+from pipeline.uploader.hints import policy_text, quota_per_second, wait_of
 from pipeline.uploader.transport import Answer, Transport, open_transport
 
 MAX_MESSAGE = 500
@@ -117,6 +118,9 @@ class Client:
             "User-Agent": f"trace-import/{__version__}",
         }
         self._json_headers = {**self._headers, "Content-Type": "application/json"}
+        self._policy: str | None = None
+        self.on_quota: Callable[[float], None] | None = None
+        """Is told the requests a second that the API's headers name, when they change."""
 
     async def create_session(self, body: bytes, *, custom_id: str, version_id: str) -> Created:
         """POST /sessions. The answer must echo what was sent: if it does not, our identity rule is void."""
@@ -180,7 +184,18 @@ class Client:
         headers = self._headers if body is None else self._json_headers
         self._counts.requests += 1
         self._counts.bytes_sent += len(body) if body is not None else 0
-        return await self._transport.send(method, path, headers, body)
+        answer = await self._transport.send(method, path, headers, body)
+        policy = policy_text(answer.headers)
+        if policy is not None and policy != self._policy:
+            self._note_policy(policy)
+        return answer
+
+    def _note_policy(self, policy: str) -> None:
+        per_second = quota_per_second(policy)
+        if self.on_quota is not None:
+            self._policy = policy
+            if per_second is not None:
+                self.on_quota(per_second)
 
     def _parse(self, shape: TypeAdapter[Any], answer: Answer) -> Any:
         if not 200 <= answer.status < 300:
@@ -210,9 +225,8 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
     text = message_of(answer, secret)
     said = f"the API answered {status}: {text}" if text else f"the API answered {status}"
     is_html = _is_html(answer)
-    retry_after = answer.headers.get("retry-after")
-    if status in (429, 408) or (status == 503 and retry_after is not None):
-        return RefusedError(said, kind="throttled", status=status, retry_after=retry_after)
+    if status in (429, 408) or (status == 503 and "retry-after" in answer.headers):
+        return RefusedError(said, kind="throttled", status=status, retry_after=wait_of(answer.headers))
     if status >= 500 or status < 200:
         return AmbiguousError(said, kind=f"http_{status}", status=status)
     if status == 401:

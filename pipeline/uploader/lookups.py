@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.clock import Clock
 from pipeline.errors import FatalError, RefusedError, RejectedError, TraceImportError, TransientError
+from pipeline.uploader import breaker
 from pipeline.uploader.client import (
     MAX_IDS_PER_QUERY,
     MAX_QUERY_BYTES,
@@ -17,12 +18,12 @@ from pipeline.uploader.client import (
     find_query,
 )
 from pipeline.uploader.counts import Counts
-from pipeline.uploader.pacing import BREAKER_THRESHOLD, Pace
+from pipeline.uploader.pacing import Pace
 from pipeline.uploader.retry import backoff_seconds
 
 GATHER_SECONDS = 0.02
 """How long a group may gather before it is asked for."""
-MOST_TROUBLES = BREAKER_THRESHOLD + 2
+MOST_TROUBLES = breaker.THRESHOLD + 2
 """Look-ups of one session that failed: where nothing else works either, the breaker opens before."""
 
 

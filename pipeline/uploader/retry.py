@@ -9,6 +9,9 @@ from email.utils import parsedate_to_datetime
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 30.0
+EPOCH_FROM = 1e9
+"""A number of seconds beyond this is a moment and no wait: X-RateLimit-Reset is sent as either."""
+EPOCH_MILLISECONDS_FROM = 1e11
 
 
 def backoff_seconds(attempt: int, chance: random.Random) -> float:
@@ -22,6 +25,8 @@ def parse_retry_after(text: str | None, *, now: datetime, longest_seconds: float
         return None
     try:
         seconds = float(text)
+        if seconds >= EPOCH_FROM and math.isfinite(seconds):
+            seconds = seconds / (1000 if seconds >= EPOCH_MILLISECONDS_FROM else 1) - now.timestamp()
     except ValueError:
         try:
             date = parsedate_to_datetime(text)

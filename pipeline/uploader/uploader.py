@@ -43,6 +43,8 @@ MAX_WAITING = 5_000
 INTENDED_AHEAD = 256
 """Sessions that are written down as about to leave before they can: one commit serves them all."""
 SETTLE_EVERY_SECONDS = 0.2
+NEWS = 0.02
+"""The limit found is written down when it has changed by this share."""
 T = TypeVar("T")
 MOSTLY = 0.5
 """When more than this share of the answers is "exists already", sessions are looked up before they are posted."""
@@ -119,6 +121,7 @@ class Uploader:
         self._moved = asyncio.Event()
         self._unwritten: list[Settlement] = []
         self._written_traffic = Traffic()
+        self._written_per_second = 0.0
         self._writing = asyncio.Lock()
         self._alike: list[Settlement] = []
         self._alike_reason = ""
@@ -426,7 +429,7 @@ class Uploader:
                 journey.last_error = error
                 journey.used_attempts += not is_probe
                 journey.was_ambiguous |= isinstance(error, AmbiguousError)
-                self._pace.troubled(was_probe=is_probe)
+                self._pace.troubled(was_probe=is_probe, timed_out_from=started_at if error.kind == "timeout" else None)
                 raise
             except (ExistsError, RejectedError, FatalError):
                 self._pace.answered()
@@ -438,7 +441,7 @@ class Uploader:
                 journey.is_sending = False
                 if not is_probe:
                     journey.spent_seconds += self._clock.now() - started_at
-        self._pace.answered()
+            self._pace.answered(started_at)
         self._budget.accept()
         journey.latency_ms = (self._clock.now() - started_at) * 1000
         return result
@@ -547,7 +550,14 @@ class Uploader:
             batch, self._unwritten = self._unwritten, []
             since = Traffic(*(now - then for now, then in zip(traffic, self._written_traffic, strict=True)))
             self._written_traffic = traffic
-            await self._in_ledger_thread(self._ledger.settle, batch, since)
+            await self._in_ledger_thread(self._ledger.settle, batch, since, self._new_limit())
+
+    def _new_limit(self) -> float | None:
+        found = self._pace.found_per_second
+        if found is None or abs(found - self._written_per_second) <= NEWS * self._written_per_second:
+            return None
+        self._written_per_second = found
+        return found
 
     async def _watch(self) -> None:
         while True:

@@ -13,10 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline.errors import AmbiguousError, FatalError, RejectedError, TransientError
+from pipeline.uploader.breaker import THRESHOLD as BREAKER_THRESHOLD
 from pipeline.uploader.client import MAX_QUERY_BYTES, Client, StoredSession
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
-from pipeline.uploader.pacing import BREAKER_THRESHOLD, Pace
+from pipeline.uploader.pacing import Pace
 from pipeline.uploader.transport import Answer
 from tests.fake_clock import FakeClock, in_virtual_time
 

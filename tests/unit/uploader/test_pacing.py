@@ -12,7 +12,10 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.uploader.pacing import BREAKER_THRESHOLD, CATCH_UP_SECONDS, LONGEST_PROBE_SECONDS, Pace
+from pipeline.uploader.breaker import LONGEST_PROBE_SECONDS
+from pipeline.uploader.breaker import THRESHOLD as BREAKER_THRESHOLD
+from pipeline.uploader.gates import CATCH_UP_SECONDS
+from pipeline.uploader.pacing import Pace
 from tests.fake_clock import FakeClock, in_virtual_time
 
 Attempt = Callable[[], Awaitable[str]]
@@ -222,7 +225,7 @@ def test_a_retry_after_without_sense_is_a_short_pause(text: str) -> None:
 def test_the_refusals_of_those_who_left_before_slow_down_only_once() -> None:
     rush = Rush(lambda clock: "later 2" if 1 <= clock.now() < 1.06 else "ok", seconds=3.5, max_per_second=200)
     assert rush.count("later 2") > 5
-    assert len([at for at in rush.starts if at > 2.5]) > 50
+    assert len([at for at in rush.starts if at > 2.5]) > 25
 
 
 # --- the breaker ------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Pacing measured in simulated time: servers, laws, and the events between them."""
