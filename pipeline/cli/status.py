@@ -89,7 +89,7 @@ def _print_target(target: TargetView) -> None:
     if target.rejected:
         text += f"; {target.rejected:,} rejected"
     if target.pace_per_second is not None:
-        text += f"; last accepted {target.pace_per_second:,.1f}/s ({_minute(target.pace_noted_at)})"
+        text += f"; it takes {target.pace_per_second:,.1f}/s"
     click.echo(f"  {safe(target.base_url)} {safe(target.anchor)}: {text}")
 
 

@@ -88,10 +88,9 @@ CREATE TABLE done_file (
     updatable INTEGER NOT NULL,      -- sessions that upload.on_change: update would send
     PRIMARY KEY (target, path, mapping_sha256)
 ) WITHOUT ROWID;
-"""
-_PACE = """
+
 -- The limit that a target's API was found to have, for the next run to begin near it.
-CREATE TABLE IF NOT EXISTS pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
+CREATE TABLE pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
 """
 
 
@@ -194,7 +193,6 @@ def open_database(state_dir: Path) -> Database:
         except UsageError:
             connection.close()
             raise
-        connection.execute(_PACE)
         return Database(connection, has_past=False)
 
 
@@ -280,7 +278,7 @@ def _require_schema(connection: sqlite3.Connection, file: Path, *, schema: str =
 
 def _create(connection: sqlite3.Connection, ledger_id: str) -> None:
     connection.executescript(
-        f"BEGIN IMMEDIATE;{_SCHEMA}{_PACE}"
+        f"BEGIN IMMEDIATE;{_SCHEMA}"
         f"INSERT INTO main.about VALUES ('ledger', {json.dumps(ledger_id).replace(chr(34), chr(39))});"
         f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
     )

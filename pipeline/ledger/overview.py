@@ -40,7 +40,7 @@ class RunView(NamedTuple):
 
 
 class TargetView(NamedTuple):
-    """What is known of a target: sessions that are not settled, and the pace that it accepted last."""
+    """What is known of a target: sessions that are not settled, and the pace at which the next run begins."""
 
     base_url: str
     anchor: str
@@ -49,7 +49,6 @@ class TargetView(NamedTuple):
     """By state: pending, sent (no answer was recorded), failed, unknown; those with 0 are left out."""
     rejected: int
     pace_per_second: float | None
-    pace_noted_at: str | None
 
 
 class Overview(NamedTuple):
@@ -175,17 +174,14 @@ def _targets(connection: sqlite3.Connection) -> list[TargetView]:
         "SELECT target, state, count(*) FROM session WHERE state NOT IN ('created', 'existing') GROUP BY target, state"
     ):
         counts.setdefault(target, {})[state] = count
-    has_pace = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pace'").fetchone()
-    paces = connection.execute("SELECT target, per_second, noted_at FROM pace") if has_pace else ()
-    pace = {target: (per_second, noted_at) for target, per_second, noted_at in paces}
+    pace = dict(connection.execute("SELECT target, per_second FROM pace").fetchall())
     return [
         TargetView(
             base_url=base_url,
             anchor=anchor,
             open={state: count for state, count in counts.get(id, {}).items() if state != "rejected"},
             rejected=counts.get(id, {}).get("rejected", 0),
-            pace_per_second=pace.get(id, (None, None))[0],
-            pace_noted_at=pace.get(id, (None, None))[1],
+            pace_per_second=pace.get(id),
         )
         for id, base_url, anchor in connection.execute("SELECT id, base_url, anchor FROM target ORDER BY id")
     ]
