@@ -46,7 +46,7 @@ class Concurrency:
             return  # it left before the last change, and tells of the time before
         samples = self._samples
         samples.append(now - started_at)
-        if in_flight > self._most_in_flight:
+        if in_flight > self._most_in_flight:  # noqa: PLR1730  (three times as fast as max)
             self._most_in_flight = in_flight
         if len(samples) >= SAMPLES:
             self._judge(now, sorted(samples)[SAMPLES // 2])

@@ -61,8 +61,10 @@ FAR_DOWN = 0.5
 LONG_PAUSE_SECONDS = 5.0
 LONG_PAUSES = 3
 LONGEST_CYCLE_SECONDS = 150.0
-FEW_IN_A_ROW = 6
-SOON_IN_A_ROW = 6
+FEW_REQUESTS, FEW_SECONDS, FEW_IN_A_ROW = 16, 20.0, 6
+SOON_REQUESTS, SOON_SECONDS, SOON_IN_A_ROW, DEEP_CUT = 40, 10.0, 8, 4
+"""Refusals in a row after so few requests and seconds have nothing to do with the rate; the second row counts only
+where the limit was cut to a quarter on the way, for then a limit would be far."""
 STEP_UP = 1.25
 """For each refusal that has nothing to do with the rate."""
 DEAF_REFUSALS = 8
@@ -209,7 +211,7 @@ class Limit:
     def _learn(self, now: float, pause_seconds: float) -> None:
         if self._is_deaf:
             self._listen(now)
-        elif not self.is_found:  # also where the beginning was an earlier run's limit, or a hint
+        elif self._is_searching or not self.is_found:  # also where the beginning was an earlier run's limit, or a hint
             self._note_measurement(now)
             self._is_searching = False
             self._limit = self._bounded(self._inflow(now, max(DEPTH_SECONDS, pause_seconds)))
@@ -269,12 +271,13 @@ class Limit:
     def _is_in_vain(self, now: float) -> bool:
         """Do refusals come as they like? Soon and after few requests, or soon at a quarter of what was the limit."""
         seconds = now - self._resumed_at
-        self._few_in_a_row = self._few_in_a_row + 1 if self._accepted < 16 and seconds < 20 else 0
+        self._few_in_a_row = self._few_in_a_row + 1 if self._accepted < FEW_REQUESTS and seconds < FEW_SECONDS else 0
         if self._rate <= 1.2 * self._limit:
-            self._soon_in_a_row = self._soon_in_a_row + 1 if seconds < 10 else 0
+            is_soon = self._accepted < SOON_REQUESTS and seconds < SOON_SECONDS
+            self._soon_in_a_row = self._soon_in_a_row + 1 if is_soon else 0
         if max(self._few_in_a_row, self._soon_in_a_row) <= 1:
             self._before_cuts = self._limit
-        is_cut_deep = self._limit <= self._before_cuts / 4
+        is_cut_deep = self._limit <= self._before_cuts / DEEP_CUT
         if self._few_in_a_row >= FEW_IN_A_ROW or (self._soon_in_a_row >= SOON_IN_A_ROW and is_cut_deep):
             self._limit = max(self._before_cuts, self._limit)
             self._is_deaf = True
