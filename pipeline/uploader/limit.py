@@ -126,7 +126,7 @@ class Limit:
         """Has a refusal shown where the limit is?"""
         if found_before is not None and math.isfinite(found_before) and found_before > 0:
             self._is_searching = False
-            self._limit = self._bounded(found_before * FOUND_BEFORE_SHARE)
+            self._limit = self._bounded(max(found_before * FOUND_BEFORE_SHARE, BLIND_PER_SECOND))
         self._rate = self._bounded(self._start if self._is_searching else self._limit)
 
     @property
