@@ -78,7 +78,7 @@ class _Import:
         beside = [asyncio.create_task(work) for work in (self._pass_signals_on(), self._keep_watch())]
         try:
             failure = await self._send_everything()
-            self._job.mark_done(self._finished)
+            await self._in_ledger_thread(self._job.mark_done, self._finished)
         except (FatalError, StoppedError, UsageError) as error:
             failure = error
         finally:
