@@ -114,10 +114,10 @@ class Gates:
     @property
     def _patience(self) -> int:
         """After so many refusals in a row one attempt at a time is enough to ask."""
-        return 5 if self.limit.is_deaf else 2
+        return 5 if self.limit.is_noise else 2
 
     def _pause_seconds(self, told: float | None) -> float:
-        if self.limit.is_deaf and self._refusals < self._patience:
+        if self.limit.is_noise and self._refusals < self._patience:
             return told or 0.0
         if told is not None:
             pause = max(told, SHORTEST_PAUSE_SECONDS) + self._chance.uniform(0, APART_SECONDS)

@@ -143,7 +143,7 @@ def test_refusals_that_have_nothing_to_do_with_the_rate_slow_down_for_a_while_on
             requests.now += 1 / requests.limit.per_second
             requests.limit.accept(requests.now, was_held_back=True)
         requests.refuse()
-    assert requests.limit.is_deaf
+    assert requests.limit.is_noise
     assert requests.limit.per_second > 100
     requests.accept(4)
     assert requests.limit.per_second > 200
