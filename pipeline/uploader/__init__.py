@@ -4,6 +4,9 @@ uploader.py     one session's steps, and all of them together
 pacing.py       the queue in front of the gates that every attempt passes
 gates.py        those gates: one pause for all, a breaker, a number at once, evenly spaced starts
 limit.py        finding a rate limit
+meter.py        what it lets through, measured between two refusals
+noise.py        refusals that have nothing to do with it
+windows.py      limits that are counted by the minute
 concurrency.py  finding how many at once
 breaker.py      when nothing answers
 hints.py        what headers tell about the limit

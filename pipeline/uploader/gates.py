@@ -18,6 +18,8 @@ CATCH_UP_SECONDS = 0.02
 """How far starts may lag behind their schedule and still be caught up: sleeps are not exact."""
 SHORTEST_PAUSE_SECONDS = 0.5
 """A pause that is told shorter: the refusals would follow each other."""
+APART_SECONDS = 0.1
+"""Clients that were told the same second come back apart, at most by so much."""
 LONGEST_UNTOLD_PAUSE_SECONDS = 10.0
 NOW = 0.0
 NEVER = float("inf")
@@ -112,12 +114,13 @@ class Gates:
     @property
     def _patience(self) -> int:
         """After so many refusals in a row one attempt at a time is enough to ask."""
-        return 5 if self.limit.is_deaf else 2
+        return 5 if self.limit.is_noise else 2
 
     def _pause_seconds(self, told: float | None) -> float:
-        if self.limit.is_deaf and self._refusals < self._patience:
+        if self.limit.is_noise and self._refusals < self._patience:
             return told or 0.0
         if told is not None:
-            return min(max(told, SHORTEST_PAUSE_SECONDS), self._max_pause_seconds)
+            pause = max(told, SHORTEST_PAUSE_SECONDS) + self._chance.uniform(0, APART_SECONDS)
+            return min(pause, self._max_pause_seconds)
         untold = min(2.0 ** min(self._refusals - 1, 10), LONGEST_UNTOLD_PAUSE_SECONDS)
         return min(untold * self._chance.uniform(0.75, 1.25), self._max_pause_seconds)

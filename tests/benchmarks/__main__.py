@@ -8,3 +8,4 @@ import sys
 for name in ("transports", "plan", "scale", "pacing", "upload"):
     print(f"== {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=True)
+subprocess.run([sys.executable, "-m", "tests.benchmarks.pacing", "--real", "20"], check=True)

@@ -256,3 +256,22 @@ def test_what_is_sent_is_counted() -> None:
     with pytest.raises(AmbiguousError):
         asyncio.run(client.create_session(b"12345", custom_id="a", version_id="v"))
     assert (counts.requests, counts.bytes_sent) == (1, 5)
+
+
+def test_a_quota_that_headers_name_is_passed_on_once() -> None:
+    client = client_of(Answer(200, {"ratelimit-policy": '"default";q=100;w=60'}, b"[]"))
+    told: list[float] = []
+    client.on_quota = told.append
+    for _ in range(3):
+        asyncio.run(client.find_sessions(["a"], "ver_123"))
+    assert told == [pytest.approx(100 / 60)]
+
+
+def test_a_429_that_tells_a_reset_and_no_retry_after_is_waited_for() -> None:
+    error = error_of(Answer(429, {"x-ratelimit-reset": "12"}, b""), creates=True)
+    assert isinstance(error, RefusedError)
+    assert error.retry_after == "12"
+
+
+def test_a_503_that_tells_a_reset_and_no_retry_after_is_ambiguous() -> None:
+    assert isinstance(error_of(Answer(503, {"x-ratelimit-reset": "12"}, b""), creates=True), AmbiguousError)
