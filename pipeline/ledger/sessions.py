@@ -489,7 +489,7 @@ class SessionLedger:
             self._write_reject(connection, reject, repeated=repeated)
 
     def _was_rejected_before(self, connection: sqlite3.Connection, reject: Reject) -> bool:
-        """Did the last run that read this file reject the same record for the same reason? Then it is no news.
+        """Did the last run with this mapping that read this file reject the record for the same reason? No news, then.
 
         Forgotten with the rows of that run.
         """
@@ -499,9 +499,10 @@ class SessionLedger:
         if self._last_reading is None:
             query = (
                 f"SELECT s.path, max(s.run) FROM {schema}.source s JOIN {schema}.run r ON r.number = s.run "
-                "WHERE r.target = ? AND s.state != 'unchanged' AND (s.run < ? OR ?) GROUP BY s.path"
+                "WHERE r.target = ? AND s.state != 'unchanged' AND (s.run < ? OR ?) "
+                "AND r.mapping_sha256 = (SELECT mapping_sha256 FROM main.run WHERE number = ?) GROUP BY s.path"
             )
-            values = (self._target, self._run, self._database.has_past)
+            values = (self._target, self._run, self._database.has_past, self._run)
             self._last_reading = dict(connection.execute(query, values).fetchall())
         part = reject.part
         path = self._paths[part.source]

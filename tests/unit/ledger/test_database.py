@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.errors import StoppedError, UsageError
 from pipeline.ledger.database import open_database, opened_ledger, opened_shadow
-from pipeline.ledger.runs import RunLedger
 
 
 def add(database_file: Path, path: str) -> None:
@@ -130,10 +129,3 @@ def test_a_shadow_needs_no_ledger_and_makes_none(tmp_path: Path) -> None:
     with opened_shadow(tmp_path / "nowhere") as shadow:
         assert not shadow.has_past
     assert not (tmp_path / "nowhere").exists()
-
-
-def test_a_ledger_of_before_the_pace_was_kept_gets_its_table(tmp_path: Path) -> None:
-    with opened_ledger(tmp_path) as database:
-        database.connection.execute("DROP TABLE pace")
-    with opened_ledger(tmp_path) as database:
-        assert RunLedger(database).found_per_second(1) is None
