@@ -47,7 +47,7 @@ STEPS: dict[str, tuple[str, str, int]] = {
     "while requests leave": ("call", "PyreqwestTransport.send", 15),
     "after an answer": ("call", "Uploader._ended", 10),
     "before outcomes are written": ("call", "SessionLedger.settle", 1),
-    "in the middle of a commit": ("call", "SessionLedger._settle_one", 5),
+    "in the middle of a commit": ("return", "SessionLedger._settle_alike", 1),
     "after a commit": ("return", "SessionLedger.settle", 1),
     "before a file is done": ("call", "RunLedger.mark_done", 1),
     "after a file is done": ("return", "RunLedger.mark_done", 1),
