@@ -24,8 +24,8 @@ demo: setup ## import sample_data/ into an emulator of Galtea's API; run it twic
 	$(BIN)/trace-import run configs/demo.yaml --emulator --data .trace-import/demo/emulator.sqlite
 	$(BIN)/trace-import run configs/custom.yaml --emulator --data .trace-import/demo/emulator.sqlite
 
-test: setup ## all tests
-	$(BIN)/pytest
+test: setup ## all tests, four beside each other: most of them wait
+	$(BIN)/pytest -n 4 --dist=worksteal
 
 check: setup ## format, lint, types
 	$(BIN)/ruff format --check .
