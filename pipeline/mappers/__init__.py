@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, langfuse, opik
+from pipeline.mappers import chat, helicone, langfuse, opik
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -18,6 +18,7 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             langfuse.MAPPER,
             chat.MAPPER,
             opik.MAPPER,
+            helicone.MAPPER,
         )
     }
 )

@@ -16,6 +16,9 @@ DOWNLOAD = {"trace": {"id": "1"}, "observations": []}
 OBSERVATION = {"id": "o", "traceId": "t", "parentObservationId": None, "type": "SPAN", "startTime": "2026-01-01"}
 OPENAI = {"messages": [{"role": "user", "content": "q"}]}
 SHAREGPT = {"id": "identity_0", "conversations": [{"from": "human", "value": "q"}]}
+OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "downloaded_at": "2026-01-02"}
+HELICONE = {"request_id": "1", "request_created_at": "2026-01-01", "response_status": 200, "delay_ms": 1,
+            "request_body": {"messages": []}, "request_properties": {}}  # fmt: skip
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -28,6 +31,8 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPENAI, "chat"),
         (SHAREGPT, "chat"),
         (WILDCHAT, "chat"),
+        (OPIK, "opik"),
+        (HELICONE, "helicone"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -77,7 +82,6 @@ def test_observations_are_named_and_not_imported() -> None:
         ({"trace_id": "tr-1", "trace": "{}", "trace_metadata": {}}, "MLflow"),
         ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
-        ({"trace": {}, "spans": []}, "Opik"),
         ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),
     ],

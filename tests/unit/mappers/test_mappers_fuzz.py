@@ -31,6 +31,73 @@ LANGFUSE = {
     "totalCost": "0.25", "usageDetails": {"total": 5}, "observations": [OBSERVATION], "scores": [{"value": 1}],
 }  # fmt: skip
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+SPAN = {
+    "id": "s1", "trace_id": "t1", "project_id": "p", "parent_span_id": None, "type": "llm", "name": "call",
+    "start_time": "2026-08-22 08:00:00+00:00", "end_time": "2026-08-22 08:00:01+00:00", "input": {"q": 1},
+    "output": "a", "metadata": {"k": 1}, "model": "m", "provider": "openai", "tags": ["a"], "duration": 1000.0,
+    "usage": {"prompt_tokens": 1, "original_usage.prompt_tokens": 1}, "total_estimated_cost": 0.1,
+    "error_info": {"exception_type": "E", "message": "no", "traceback": "t"},
+    "last_updated_at": "2026-08-22 08:00:02+00:00",
+}  # fmt: skip
+OPIK = {
+    key: SPAN[key]
+    for key in ("project_id", "name", "start_time", "end_time", "input", "output", "metadata", "tags", "error_info",
+                "usage", "total_estimated_cost", "duration", "last_updated_at")
+} | {"id": "t1", "thread_id": "c", "environment": "e", "feedback_scores": [{"name": "n", "value": 1}]}  # fmt: skip
+HELICONE = {
+    "request_id": "r1", "request_created_at": "2026-08-22 08:00:00.250", "response_created_at": "2026-08-22 08:00:01",
+    "response_status": 200, "request_user_id": "u", "delay_ms": 750, "cost": 0.1, "prompt_tokens": "12",
+    "completion_tokens": 3, "reasoning_tokens": 0, "request_model": "m", "response_model": "m2", "provider": "OPENAI",
+    "request_properties": {"Helicone-Session-Id": "s", "Helicone-Session-Path": "/a", "Environment": "e", "k": "v"},
+    "properties": {"k": "v"}, "asset_urls": {"a": "https://x.test/?s=1"}, "signed_body_url": "https://x.test/?s=1",
+    "updated_at": "2026-08-22 08:00:02", "scores": {"n": 1}, "helicone_user": None,
+}  # fmt: skip
+BODIES: list[dict[str, Any]] = [
+    {
+        "request_body": {
+            "messages": [
+                {"role": "system", "content": "s", "name": "n"},
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                {"role": "tool", "tool_call_id": "c1", "content": "r"},
+            ]
+        },
+        "response_body": {"choices": [{"message": {"role": "assistant", "content": "a", "refusal": None}}]},
+    },
+    {
+        "request_body": {
+            "instructions": "i",
+            "input": [
+                {"role": "user", "content": [{"type": "input_text", "text": "q"}]},
+                {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c1", "output": "r"},
+                {"type": "reasoning", "summary": []},
+            ],
+        },
+        "response_body": {
+            "output": [
+                {"type": "reasoning", "id": "rs"},
+                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
+                {"type": "function_call", "call_id": "c2", "name": "f", "arguments": "{}"},
+            ]
+        },
+    },
+    {
+        "request_body": {
+            "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+            "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]},
+            ],
+        },
+        "response_body": {
+            "type": "message",
+            "content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "c2", "name": "f", "input": {}}],
+        },
+    },
+    {"request_body": {"helicone_message": "…"}, "response_body": {"error": {"message": "no"}}},
+]
 VALID: dict[str, list[Any]] = {
     "langfuse": [
         LANGFUSE,
@@ -53,6 +120,8 @@ VALID: dict[str, list[Any]] = {
             "conversation": [{"role": "user", "content": "q", "turn_identifier": 7}],
         },
     ],
+    "opik": [{"trace": OPIK, "spans": [SPAN, {**SPAN, "id": "s2"}], "downloaded_at": "x", "project_name": "n"}],
+    "helicone": [{**HELICONE, **bodies} for bodies in BODIES],
     "custom": [
         {
             "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],
@@ -76,7 +145,22 @@ scalars = (
     | st.sampled_from(["", " ", "{}", "[", '"\\ud83d"', '["a"]', "2026-08-22", "user", "ok", "1e999", "\ud800"])
 )  # fmt: skip
 names = st.sampled_from(
-    sorted({*LANGFUSE, *OBSERVATION, *KEYS, "messages", "conversation", "role", "content", "trace"})
+    sorted(
+        {
+            *LANGFUSE,
+            *OBSERVATION,
+            *SPAN,
+            *OPIK,
+            *HELICONE,
+            *KEYS,
+            "spans",
+            "messages",
+            "conversation",
+            "role",
+            "content",
+            "trace",
+        }
+    )
 )
 anything = st.recursive(
     scalars,
@@ -141,12 +225,12 @@ def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: M
     check(mapper, data.draw(mutated(VALID[name])))
 
 
-@pytest.mark.parametrize("name", ["langfuse", "chat"])
+@pytest.mark.parametrize("name", list(MAPPERS))
 def test_the_records_that_are_damaged_were_valid(name: str) -> None:
     assert all(isinstance(MAPPERS[name].map_trace(record), Trace) for record in VALID[name])
 
 
-@given(sample=st.lists(anything | mutated(VALID["langfuse"]) | mutated(VALID["chat"]), max_size=6))
+@given(sample=st.lists(anything | st.one_of([mutated(VALID[name]) for name in MAPPERS]), max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_detection_never_fails_and_always_has_a_sentence(sample: list[Any]) -> None:
     guess = detect_format(sample)
