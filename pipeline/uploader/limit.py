@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 
-from pipeline.uploader import noise
 from pipeline.uploader.meter import DEPTHS_SECONDS, FEW, Meter
 from pipeline.uploader.noise import Noise
 from pipeline.uploader.windows import Windows
@@ -74,8 +73,8 @@ class Limit:
         """Has a refusal shown where it is?"""
         self._spare_seconds = DEPTHS_SECONDS[0]
         """How full the bucket is, in the picture."""
-        self._over_seconds = 0.0
-        """How long a refusal has been due."""
+        self._doublings = 0.0
+        """Of the excess, since a refusal has been due."""
         self._hold_until = -math.inf
         self._broken_holds = 0
         self._last_at = now
@@ -130,7 +129,8 @@ class Limit:
             self._spare_seconds = min(filled_seconds, self._meter.credit_seconds(self._limit))
             is_due = self._spare_seconds < 0 or self._meter.is_unsure
             if was_held_back and is_due and now >= self._hold_until:
-                self._over_seconds += min(seconds, 1 + 1 / self._rate)
+                _, every_seconds, every_requests = self._probe
+                self._doublings += min(seconds, 1 + 1 / self._rate) / max(every_seconds, every_requests / self._rate)
             self._set_rate(now)
 
     def refuse(self, now: float, pause_seconds: float, *, is_news: bool) -> None:
@@ -144,10 +144,12 @@ class Limit:
             self._search_from(max(self._start / 4, min(self._start, BLIND_PER_SECOND)))
         elif accepted:
             self._learn(now, pause_seconds)
+        elif not self._noise.is_on:
+            self._noise.note_another()
         self._windows.empty(now, accepted)
         self._meter.begin(now, pause_seconds, is_full=self._is_searching)
         self._is_resuming = True
-        self._over_seconds = 0.0
+        self._doublings = 0.0
         if not self._is_searching:
             self._set_rate(now + pause_seconds)
 
@@ -157,7 +159,7 @@ class Limit:
         meter = self._meter
         if self._noise.is_on:
             after_all = self._noise.limit_after_all(now)
-            self._limit = self._bounded(self._limit * noise.STEP_UP if after_all is None else after_all)
+            self._limit = self._bounded(self._limit * self._noise.step_up(now) if after_all is None else after_all)
             return
         if self._is_searching or not self._is_found:  # also where an earlier run or a hint told where to begin
             meter.note(now, None if self._is_searching else self._limit)
@@ -227,15 +229,17 @@ class Limit:
         self._start = self._rate = rate
         self._used_seconds = 0.0
 
+    @property
+    def _probe(self) -> tuple[float, float, int]:
+        return FIRST_PROBE if self._meter.is_unsure else PROBE
+
     def _set_rate(self, now: float = -math.inf) -> None:
         if self._noise.is_on:
             factor = 1.0
         elif now < self._hold_until:
             factor = 1 - BELOW
         else:
-            excess, every_seconds, every_requests = FIRST_PROBE if self._meter.is_unsure else PROBE
-            doubled_every = max(every_seconds, every_requests / self._limit)
-            excess *= 2 ** min(self._over_seconds / doubled_every, 40)
+            excess = self._probe[0] * 2 ** min(self._doublings, 40)
             factor = 1 + (max(excess, CATCH_UP) if self._spare_seconds > 0 else excess)
         self._rate = self._bounded(self._limit * factor)
 

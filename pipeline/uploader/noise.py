@@ -8,14 +8,18 @@ searched anew) or most of what is sent (then it was a limit after all, and what 
 
 from __future__ import annotations
 
+from collections import deque
+
 FEW_REQUESTS, FEW_SECONDS, FEW_IN_A_ROW = 16, 20.0, 6
 SOON_REQUESTS, SOON_SECONDS, SOON_IN_A_ROW, DEEP_CUT = 40, 10.0, 8, 4
 """Refusals in a row after so few requests and seconds; the second row counts only where the limit was cut to a quarter
 on the way, for then a limit would be far."""
+LAST_REFUSALS, LAST_REQUESTS = 10, 70
+"""The same for a rate so slow that nothing is soon: so many refusals, most of them after some requests, but few."""
 ABOUT = 1.2
 """Who sends so much more than the limit found is refused for good reason."""
-STEP_UP = 1.25
-"""For each refusal that has nothing to do with the rate."""
+STEP_UP, STEP_SECONDS = 1.25, 0.5
+"""For each refusal that has nothing to do with the rate, but not more often."""
 REFUSALS, ANSWERS, OWN_SHARE = 8, 50, 0.5
 """Of the answers to so many refusals and so many requests: if more are refused, it is our rate's doing."""
 QUIET_REQUESTS = 100
@@ -30,7 +34,9 @@ class Noise:
         self.limit_before = 0.0
         """What was thought of the limit before the row of refusals began."""
         self._few_in_a_row = self._soon_in_a_row = 0
-        self._since = 0.0
+        self._last: deque[int] = deque(maxlen=LAST_REFUSALS)
+        """Requests before each of the last refusals."""
+        self._since = self._stepped_at = 0.0
         self._refusals = self._accepted = self._refused = 0
 
     def note_refusal(self, now: float, *, limit: float, rate: float, accepted: int, seconds: float) -> None:
@@ -43,10 +49,25 @@ class Noise:
         if max(self._few_in_a_row, self._soon_in_a_row) <= 1:
             self.limit_before = limit
         is_cut_deep = limit <= self.limit_before / DEEP_CUT
-        if self._few_in_a_row >= FEW_IN_A_ROW or (self._soon_in_a_row >= SOON_IN_A_ROW and is_cut_deep):
+        self._last.append(accepted)
+        if (
+            self._few_in_a_row >= FEW_IN_A_ROW
+            or (self._soon_in_a_row >= SOON_IN_A_ROW and is_cut_deep)
+            or self._are_last_ones_frequent
+        ):
             self.is_on = True
             self._few_in_a_row = self._soon_in_a_row = 0
+            self._last.clear()
             self._begin(now)
+
+    def note_another(self) -> None:
+        """Refused after a pause, with nothing accepted since the last refusal."""
+        self._last.append(0)
+
+    @property
+    def _are_last_ones_frequent(self) -> bool:
+        is_full = len(self._last) == LAST_REFUSALS
+        return is_full and sum(self._last) < LAST_REQUESTS and sum(map(bool, self._last)) > LAST_REFUSALS / 2
 
     def accept(self, in_a_row: int) -> bool:
         """While it is on: accepted, so many in a row. Is the noise over?"""
@@ -58,6 +79,13 @@ class Noise:
     def refuse(self) -> None:
         """While it is on: refused, news or not."""
         self._refused += 1
+
+    def step_up(self, now: float) -> float:
+        """While it is on: refused once more. By how much the rate rises."""
+        if now - self._stepped_at < STEP_SECONDS:
+            return 1.0
+        self._stepped_at = now
+        return STEP_UP
 
     def limit_after_all(self, now: float) -> float | None:
         """While it is on: refused once more. If that is our doing: what was accepted a second; the noise is off."""
