@@ -69,11 +69,12 @@ class Send(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How one Send ended. `is_applied`: the server now holds this very payload."""
+    """How one Send ended. `is_applied`: the server now holds this very payload; `is_in_doubt`: it may hold it."""
 
     send: Send
     outcome: Outcome
     is_applied: bool = False
+    is_in_doubt: bool = True
     session_id: str | None = None
     version_id: str | None = None
     http_status: int | None = None
@@ -106,6 +107,8 @@ def _change_of(done: Settlement) -> _Change:
     state = _STATE_OF.get(done.outcome)
     if done.outcome is Outcome.CHANGED and done.session_id is not None:
         state = "created"  # ours, by its mark
+    if done.outcome is Outcome.PENDING and not done.is_in_doubt:
+        state = "pending"  # it did not leave, or was refused: nothing of it is in flight
     content: Literal["sent", "unknown", "same"] = "same"
     if done.is_applied or state in ("existing", "rejected"):
         content = "sent"

@@ -51,6 +51,8 @@ class Gates:
         self._was_held_back = False
         self._refusals = 0
         """One after the other, with nothing accepted in between."""
+        self.are_posts_failing = False
+        """Was trouble the last that was heard of one?"""
 
     def may_start(self, now: float) -> float:
         """NOW, or the moment to ask again, or NEVER: something must come back first."""
@@ -89,8 +91,19 @@ class Gates:
         self.limit.accept(now, was_held_back=self._was_held_back)
         self._was_held_back = False
         self._refusals = 0
+        self.are_posts_failing = False
         if self.breaker.failures:
             self.breaker.note_answer()
+
+    def looked_up(self, now: float) -> None:
+        """A look-up was answered: the API is there. It does not follow that it stores anything."""
+        self.limit.accept(now, was_held_back=self._was_held_back)
+        self._was_held_back = False
+        self._refusals = 0
+        if not self.are_posts_failing:
+            self.breaker.note_answer()
+        elif self.breaker.is_open:
+            self.breaker.lose_probe()  # the next one may be a post
 
     def refused(self, now: float, wall: datetime, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all. What left before the last pause ended is no news."""
@@ -105,8 +118,11 @@ class Gates:
             self.paused_until = max(self.paused_until, now + pause)
             self._next_start = max(self.paused_until, self._last_start + self._least_gap_seconds)
 
-    def troubled(self, now: float, *, was_probe: bool, timed_out_from: float | None = None) -> None:
+    def troubled(
+        self, now: float, *, was_probe: bool, is_lookup: bool = False, timed_out_from: float | None = None
+    ) -> None:
         """No answer, or a broken one; `timed_out_from`: it started then, and no answer came in time."""
+        self.are_posts_failing |= not is_lookup
         self.breaker.note_trouble(now, was_probe=was_probe)
         if timed_out_from is not None:
             self.concurrency.note_timeout(now, timed_out_from)
