@@ -53,6 +53,26 @@ VALID: dict[str, list[Any]] = {
             "conversation": [{"role": "user", "content": "q", "turn_identifier": 7}],
         },
     ],
+    "opik": [
+        {
+            "trace": {
+                "id": "t-1", "name": "chat", "project_id": "p-1", "thread_id": "c-1", "tags": ["a"],
+                "start_time": "2026-08-22 08:00:00.123456+00:00", "end_time": "2026-08-22 08:00:01+00:00",
+                "input": {"question": "hi"}, "output": {"output": "hello"}, "metadata": {"plan": "free"},
+                "error_info": {"exception_type": "E", "message": "m", "traceback": "t"}, "total_estimated_cost": 0.1,
+                "usage": {"prompt_tokens": 9}, "feedback_scores": [{"name": "tone", "value": 0.8}],
+            },
+            "spans": [
+                {
+                    "id": f"s-{number}", "parent_span_id": None, "trace_id": "t-1", "name": "n", "type": "llm",
+                    "start_time": "2026-08-22 08:00:00+00:00", "end_time": None, "input": {"q": "hi"},
+                    "output": {"output": "hello"}, "model": "gpt", "usage": {"total_tokens": 12}, "metadata": [1],
+                }
+                for number in range(2)
+            ],
+            "downloaded_at": "2026-09-01T10:00:00", "project_name": "bot",
+        }
+    ],
     "custom": [
         {
             "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],
@@ -141,7 +161,7 @@ def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: M
     check(mapper, data.draw(mutated(VALID[name])))
 
 
-@pytest.mark.parametrize("name", ["langfuse", "chat"])
+@pytest.mark.parametrize("name", [name for name in VALID if name in MAPPERS])
 def test_the_records_that_are_damaged_were_valid(name: str) -> None:
     assert all(isinstance(MAPPERS[name].map_trace(record), Trace) for record in VALID[name])
 
