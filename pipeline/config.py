@@ -295,7 +295,9 @@ def load_config(
         for name in sections:
             place = _section(place, name, where)
         place[leaf] = value
-    has_unknown = not data.keys() <= Config.model_fields.keys()
+    has_unknown = not data.keys() <= Config.model_fields.keys() or (
+        isinstance(data.get("source"), dict) and not data["source"].keys() <= SourceConfig.model_fields.keys()
+    )
     if not has_unknown and ("source" not in data or not _section(data, "source", where).get("paths")):
         raise UsageError(f"{where}: nothing to read; name files or folders in source.paths or with --source")
     _section(data, "target", where)

@@ -108,7 +108,15 @@ class Preflight:
                         f"{self._config.target.base_url} does not answer ({error}); run again to go on"
                     ) from error
                 until = iso(self._clock.wall() + timedelta(seconds=give_up_at - self._clock.now()))
-                log.warning("preflight_retried attempt=%s wait_seconds=%.2f until=%s: %s", attempt, wait, until, error)
+                log.warning(
+                    "preflight_retried target=%s attempt=%s wait_seconds=%.2f "
+                    "until=%s (upload.give_up_after_seconds): %s",
+                    self._config.target.base_url,
+                    attempt,
+                    wait,
+                    until,
+                    error,
+                )
                 await self._sleep(wait)
 
     async def _sleep(self, seconds: float) -> None:

@@ -142,7 +142,7 @@ class _Import:
         while (batch := await loop.run_in_executor(self._reading_thread, next, batches, None)) is not None:
             sends = await self._in_ledger_thread(self._job.sessions.admit, batch)
             self._finished |= batch.finished
-            self._snapshot.note(batch)
+            self._snapshot.note(batch, len(sends))
             yield sends
 
     async def _in_ledger_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:

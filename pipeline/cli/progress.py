@@ -12,6 +12,8 @@ import click
 from pipeline.report.snapshot import Snapshot
 
 PLAIN_EVERY_SECONDS = 10.0
+SHARE_THAT_TELLS, SETTLED_THAT_TELL = 0.02, 20
+"""Of the input and of the sessions: before, nobody can say how long it will take."""
 
 
 @contextlib.contextmanager
@@ -55,9 +57,9 @@ def describe(snapshot: Snapshot) -> str:
         parts.append(f"{snapshot.rejects:,} rejects")
     if snapshot.pace is not None and snapshot.pace.is_waiting:
         parts.append("waiting for the API")
-    share = snapshot.share_read
-    if 0.02 < share < 1:
-        parts.append(f"about {_duration(seconds / share - seconds)} left")
+    left = snapshot.to_send / snapshot.share_read - settled if snapshot.share_read > SHARE_THAT_TELLS else 0
+    if left > 0 and settled >= SETTLED_THAT_TELL:
+        parts.append(f"about {_duration(left * seconds / settled)} left")
     return ", ".join(parts)
 
 

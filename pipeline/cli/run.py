@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def _stopped_by_signals() -> Iterator[Stop]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.request(number)
+        if stop.times == 1:  # straight to the descriptor: a handler must not wait for a lock that it interrupted
+            os.write(2, b"\nStopping: waiting for what is on the wire. Once more to stop at once.\n")
         if stop.times == 2:  # a third one ends it the hard way; the next run goes on all the same
             signal.signal(number, signal.SIG_DFL)
 

@@ -12,7 +12,7 @@ from pipeline.config import load_config
 from pipeline.ledger.overview import Overview, RunView, TargetView, look_at
 
 DEFAULT_STATE_DIR = Path(".trace-import")
-_STATES = {"pending": "pending", "sent": "sent without an answer", "failed": "failed", "unknown": "unknown"}
+_STATES = {"pending": "pending", "sent": "perhaps in flight", "failed": "failed", "unknown": "unknown"}
 
 
 @click.command(epilog="Exit codes: 0 it is shown, whatever it says; 2 usage, or no ledger there.")

@@ -69,11 +69,12 @@ class Send(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How one Send ended. `is_applied`: the server now holds this very payload."""
+    """How one Send ended. `is_applied`: the server now holds this very payload; `is_in_doubt`: it may hold it."""
 
     send: Send
     outcome: Outcome
     is_applied: bool = False
+    is_in_doubt: bool = True
     session_id: str | None = None
     version_id: str | None = None
     http_status: int | None = None
@@ -106,6 +107,8 @@ def _change_of(done: Settlement) -> _Change:
     state = _STATE_OF.get(done.outcome)
     if done.outcome is Outcome.CHANGED and done.session_id is not None:
         state = "created"  # ours, by its mark
+    if done.outcome is Outcome.PENDING and not done.is_in_doubt:
+        state = "pending"  # it did not leave, or was refused: nothing of it is in flight
     content: Literal["sent", "unknown", "same"] = "same"
     if done.is_applied or state in ("existing", "rejected"):
         content = "sent"
@@ -289,9 +292,9 @@ class SessionLedger:
         if known.error_kind != UPDATE_REJECTED or self._policy.retry_rejected:
             return False
         schema = "past" if self._database.has_past else "main"
-        query = f"SELECT payload_sha256, outcome FROM {schema}.entry WHERE run = ? AND path = ? AND ordinal = ?"
+        query = f"SELECT payload_sha256, error_kind FROM {schema}.entry WHERE run = ? AND path = ? AND ordinal = ?"
         row = connection.execute(query, (known.seen_run, known.seen_path, known.seen_ordinal)).fetchone()
-        return row is not None and tuple(row) == (session.payload_sha256, Outcome.CHANGED)
+        return row is not None and tuple(row) == (session.payload_sha256, UPDATE_REJECTED)
 
     def _find(self, connection: sqlite3.Connection, session: SessionImport) -> tuple[str, Known | None]:
         if not session.is_numbered:

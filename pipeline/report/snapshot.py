@@ -45,12 +45,15 @@ class Snapshot:
     bytes_of_finished: int = 0
     records_read: dict[str, int] = field(default_factory=dict)
     rejects: int = 0
+    to_send: int = 0
+    """Sessions read so far that are to be sent."""
     counts: Counts = field(default_factory=Counts)
     pace: PaceView | None = None
     started_at: float = field(default_factory=time.monotonic)
 
-    def note(self, batch: Batch) -> None:
-        """A batch was read."""
+    def note(self, batch: Batch, to_send: int) -> None:
+        """A batch was read; so many of its sessions are to be sent."""
+        self.to_send += to_send
         self.rejects += len(batch.rejects)
         for source, progress in batch.progress.items():
             self.records_read[source] = progress.records_read

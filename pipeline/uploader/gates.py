@@ -51,13 +51,15 @@ class Gates:
         self._was_held_back = False
         self._refusals = 0
         """One after the other, with nothing accepted in between."""
+        self.are_posts_failing = False
+        """Was trouble the last that was heard of one?"""
 
     def may_start(self, now: float) -> float:
         """NOW, or the moment to ask again, or NEVER: something must come back first."""
         if now < self.paused_until:
             return self.paused_until
         if self.breaker.is_open:
-            probe_at = self.breaker.probe_at()
+            probe_at = max(self.breaker.probe_at(), self._last_start + self._least_gap_seconds)
             return NOW if now >= probe_at else probe_at
         if self.in_flight >= self.concurrency.at_once:
             return NEVER
@@ -73,6 +75,8 @@ class Gates:
         self.in_flight += 1
         if self.breaker.is_open:
             self.breaker.send_probe()
+            self._last_start = now
+            self._next_start = max(self._next_start, now + self._least_gap_seconds)
             return True
         self._last_start = max(self._next_start, now - CATCH_UP_SECONDS)
         self._next_start = self._last_start + 1 / self.limit.per_second
@@ -89,8 +93,19 @@ class Gates:
         self.limit.accept(now, was_held_back=self._was_held_back)
         self._was_held_back = False
         self._refusals = 0
+        self.are_posts_failing = False
         if self.breaker.failures:
             self.breaker.note_answer()
+
+    def looked_up(self, now: float) -> None:
+        """A look-up was answered: the API is there. It does not follow that it stores anything."""
+        self.limit.accept(now, was_held_back=self._was_held_back)
+        self._was_held_back = False
+        self._refusals = 0
+        if not self.are_posts_failing:
+            self.breaker.note_answer()
+        elif self.breaker.is_open:
+            self.breaker.lose_probe()  # the next one may be a post
 
     def refused(self, now: float, wall: datetime, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all. What left before the last pause ended is no news."""
@@ -105,8 +120,11 @@ class Gates:
             self.paused_until = max(self.paused_until, now + pause)
             self._next_start = max(self.paused_until, self._last_start + self._least_gap_seconds)
 
-    def troubled(self, now: float, *, was_probe: bool, timed_out_from: float | None = None) -> None:
+    def troubled(
+        self, now: float, *, was_probe: bool, is_lookup: bool = False, timed_out_from: float | None = None
+    ) -> None:
         """No answer, or a broken one; `timed_out_from`: it started then, and no answer came in time."""
+        self.are_posts_failing |= not is_lookup
         self.breaker.note_trouble(now, was_probe=was_probe)
         if timed_out_from is not None:
             self.concurrency.note_timeout(now, timed_out_from)

@@ -110,17 +110,17 @@ class Lookups:
             self._pace.refused(error.retry_after, started)
             self._ask_again(group, counts=False)
         except QueryTooLongError as error:
-            self._pace.answered()
+            self._pace.looked_up()
             if len(group) > 1:
                 self._group_size = max(1, len(group) // 2)
                 self._ask_again(group, counts=False)
             else:  # it cannot be shorter: the proxy may have another reason, which may pass
                 self._trouble(group, error, is_probe=is_probe)
         except TransientError as error:
-            self._pace.troubled(was_probe=is_probe)
+            self._pace.troubled(was_probe=is_probe, is_lookup=True)
             self._trouble(group, error, is_probe=is_probe)
         except RejectedError as error:
-            self._pace.answered()
+            self._pace.looked_up()
             if len(group) > 1:
                 for question in group:
                     question.goes_alone = True
@@ -128,10 +128,10 @@ class Lookups:
             else:
                 self._fail(group, error)
         except FatalError as error:
-            self._pace.answered()
+            self._pace.looked_up()
             self._fail(group, error)
         else:
-            self._pace.answered()
+            self._pace.looked_up()
             self._answer(group, found)
 
     def _answer(self, group: list[_Question], found: list[StoredSession]) -> None:

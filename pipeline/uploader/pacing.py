@@ -137,12 +137,19 @@ class Pace:
     def answered(self, started_at: float | None = None) -> None:
         """The API gave a real answer (stored, exists, rejected): things work.
 
-        `started_at` where the latency tells about load: look-ups are other work than posts, and not compared.
+        `started_at` where the latency tells about load: what stores nothing is other work, and not compared.
         """
         self._gates.answered(self._clock.now(), started_at)
         self._trouble_since = None
         if self._waiting:
             self._pass_on()
+
+    def looked_up(self) -> None:
+        """A look-up was answered. While posts fail, that ends neither the breaker nor the trouble."""
+        self._gates.looked_up(self._clock.now())
+        if not self._gates.are_posts_failing:
+            self._trouble_since = None
+        self._pass_on()
 
     def refused(self, retry_after: str | None, started_at: float) -> None:
         """The API said "later": one pause for all, and slower after it."""
@@ -151,11 +158,11 @@ class Pace:
         self._gates.refused(now, self._clock.wall(), retry_after, started_at)
         self._pass_on()
 
-    def troubled(self, *, was_probe: bool, timed_out_from: float | None = None) -> None:
+    def troubled(self, *, was_probe: bool, is_lookup: bool = False, timed_out_from: float | None = None) -> None:
         """No answer, or a broken one; where none came in time, also when the attempt started."""
         now = self._clock.now()
         self._note_trouble(now)
-        self._gates.troubled(now, was_probe=was_probe, timed_out_from=timed_out_from)
+        self._gates.troubled(now, was_probe=was_probe, is_lookup=is_lookup, timed_out_from=timed_out_from)
         self._pass_on()
 
     def abandoned(self, *, was_probe: bool) -> None:

@@ -125,6 +125,8 @@ class Uploader:
         self._writing = asyncio.Lock()
         self._alike: list[Settlement] = []
         self._alike_reason = ""
+        self._alike_count = 0
+        """Refusals in a row for that reason; some of them are not believed yet, and looked up first."""
         self._exists_share = 0.0
         self._gone: dict[str, bool] = {}
         """Versions that earlier intents named, and whether they were deleted since."""
@@ -218,7 +220,8 @@ class Uploader:
 
     async def _withdraw(self) -> None:
         """What was written down and did not leave is not in flight."""
-        await self._in_ledger_thread(self._ledger.withdraw, [journey.send for journey in self._intended])
+        sends = [journey.send for journey in self._intended if journey.send.action == "create"]
+        await self._in_ledger_thread(self._ledger.withdraw, sends)
 
     def _start_more(self) -> None:
         """Who is written down starts, as long as there are places."""
@@ -263,6 +266,9 @@ class Uploader:
     async def _steps(self, journey: _Journey) -> Settlement:
         send = journey.send
         if send.action == "update":
+            if journey.predecessor is not None:  # or an older state, tried again, would come after this one
+                self._leave_place(journey)
+                await asyncio.shield(journey.predecessor)
             return await self._update(journey, send.session_id or "")
         if send.action == "replace":
             session_id = send.session_id if send.state == "created" else None
@@ -272,6 +278,8 @@ class Uploader:
                 if earlier is not None and earlier.outcome in (Outcome.CREATED, Outcome.CHANGED):
                     session_id = earlier.session_id
                     journey.is_change = earlier.outcome is Outcome.CHANGED
+                else:
+                    journey.was_ambiguous |= earlier is None or earlier.is_in_doubt
             if session_id is not None:
                 return await self._update(journey, session_id)
         elif self._exists_share > MOSTLY:
@@ -302,6 +310,7 @@ class Uploader:
                     return await self._create(journey)
                 if isinstance(error, FatalError):
                     raise
+                self._see_refusal(error)
                 return await self._give_up(journey, Outcome.REJECTED, error)
             except TransientError as error:
                 if self._is_used_up(journey):
@@ -348,6 +357,7 @@ class Uploader:
                 await self._attempt(journey, lambda: self._client.update_session(session_id, body))
             except (RejectedError, ExistsError) as error:
                 # The session stands as it was; what was refused is the change.
+                self._see_refusal(error)
                 return self._ended(journey, Outcome.CHANGED, error=error, kind=UPDATE_REJECTED, session_id=session_id)
             except TransientError as error:
                 if self._is_used_up(journey):
@@ -435,6 +445,7 @@ class Uploader:
                 self._pace.answered()
                 raise
             except asyncio.CancelledError:
+                journey.was_ambiguous = True  # it goes on behind our back
                 self._pace.abandoned(was_probe=is_probe)
                 raise
             finally:
@@ -487,6 +498,11 @@ class Uploader:
             send=journey.send,
             outcome=outcome,
             is_applied=is_applied,
+            is_in_doubt=(
+                journey.was_ambiguous
+                or journey.send.state in ("sent", "unknown")
+                or journey.send.action == "replace"  # it shares its row with one that may be in flight
+            ),
             session_id=session_id,
             version_id=journey.version_id if journey.send.action == "create" else None,
             http_status=getattr(error, "status", None) or status,
@@ -501,33 +517,33 @@ class Uploader:
     def _note(self, settlement: Settlement) -> None:
         outcome = settlement.outcome
         if settlement.is_refused:
-            self._note_reject(settlement)
+            self._alike.append(settlement)
             return
         if outcome in (Outcome.CREATED, Outcome.EXISTING, Outcome.CHANGED):
             self._break_alike()
         self._unwritten.append(settlement)
         self._counts.outcomes[outcome] = self._counts.outcomes.get(outcome, 0) + 1
 
-    def _note_reject(self, settlement: Settlement) -> None:
-        """A reject is believed once something else is accepted, or another reason is given, or the run ends."""
-        reason = _masked(settlement.error or "")
+    def _see_refusal(self, error: TraceImportError) -> None:
+        """The API refused a session for good. Too many in a row for one reason are not the sessions' fault."""
+        reason = _masked(str(error))
         if reason != self._alike_reason:
             self._break_alike()
             self._alike_reason = reason
-        self._alike.append(settlement)
-        if len(self._alike) == ALIKE_LIMIT:
+        self._alike_count += 1
+        if self._alike_count == ALIKE_LIMIT:
             self.stop(
                 FatalError(
-                    f"{ALIKE_LIMIT} sessions in a row were refused for the same reason: {settlement.error} "
+                    f"{ALIKE_LIMIT} sessions in a row were refused for the same reason: {str(error).rstrip('.')}. "
                     "Nothing was marked as rejected; mend the cause and run again",
                     kind="all_rejected_alike",
-                    status=settlement.http_status,
+                    status=getattr(error, "status", None),
                 )
             )
 
     def _break_alike(self) -> None:
-        is_the_targets_fault = len(self._alike) >= ALIKE_LIMIT
-        if is_the_targets_fault and self.is_stopping:
+        """The row is broken, or the run ends: rejects are believed, unless they were the target's fault."""
+        if self._alike_count >= ALIKE_LIMIT and self.is_stopping:
             believed = [item._replace(outcome=Outcome.PENDING, settled_at=None) for item in self._alike]
         else:
             believed = self._alike
@@ -536,6 +552,7 @@ class Uploader:
         self._unwritten += believed
         self._alike = []
         self._alike_reason = ""
+        self._alike_count = 0
 
     async def _write_often(self) -> None:
         while True:

@@ -1,35 +1,31 @@
 """What a POST costs over each HTTP client, side by side: `.venv/bin/python tests/benchmarks/transports.py`.
 
-A raw loopback server in its own process answers 201 with 500 bytes of JSON; bodies are 2 KB; the cost is the
-client process's CPU (all its threads). The server's CPU is not counted, but it shares the machine.
+A raw loopback server in its own process (cheap_api.py) echoes bodies of 2 KB; the cost is the client process's CPU
+(all its threads). The server's CPU is not counted, but it shares the machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
-import multiprocessing
 import shutil
 import ssl
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
 
 import aiohttp
 import httpx
 import uvloop
 
 from pipeline.uploader.transport import Kind, open_transport
-from tests.benchmarks.cheap_api import make_certificate
+from tests.benchmarks.cheap_api import cheap_api, make_certificate
 
 BODY = b'{"customId":"otel:1","context":"' + b"x" * 2000 + b'"}'
 HEADERS = {
@@ -38,58 +34,8 @@ HEADERS = {
     "Accept": "application/json",
     "User-Agent": "trace-import/benchmark",
 }
-_CONTENT = b'{"id":"' + b"x" * 491 + b'"}'
-ANSWER = (
-    b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_CONTENT) + _CONTENT
-)
-
 Post = Callable[[], Awaitable[int]]
 """Sends one body, returns the status once the answer was read."""
-
-
-class Answering(asyncio.Protocol):
-    """As little HTTP as will do."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
-        self.rest = b""
-
-    def data_received(self, data: bytes) -> None:
-        data = self.rest + data
-        while (end := data.find(b"\r\n\r\n")) >= 0:
-            head = data[:end].lower()
-            at = head.find(b"content-length:")
-            whole = end + 4 + (int(head[at + 15 :].split(b"\r", 1)[0]) if at >= 0 else 0)
-            if len(data) < whole:
-                break
-            data = data[whole:]
-            self.transport.write(ANSWER)
-        self.rest = data
-
-
-def serve(certificate: Path | None, say_port: Connection) -> None:
-    async def main() -> None:
-        context = None
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate / "server.pem", certificate / "server.key")
-        server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, ssl=context)
-        say_port.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    uvloop.run(main())
-
-
-@contextlib.contextmanager
-def server(certificate: Path | None) -> Iterator[str]:
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(certificate, there), daemon=True)
-    process.start()
-    try:
-        yield f"{'https' if certificate else 'http'}://127.0.0.1:{here.recv()}"
-    finally:
-        process.terminate()
-        process.join()
 
 
 # --- the candidates ---
@@ -207,7 +153,7 @@ def main() -> None:
             make_certificate(folder)
             ways.append(folder)
         for certificate in ways:
-            with server(certificate) as url:
+            with cheap_api(certificate) as url:
                 for at_once in options.at_once:
                     table(url, certificate, at_once, options.seconds, options.rounds)
 

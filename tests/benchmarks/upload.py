@@ -66,8 +66,8 @@ def write_rows(path: Path, count: int) -> Path:
 
 
 def environment(url: str, ca_file: Path | None) -> dict[str, str]:
-    trusted = {"SSL_CERT_FILE": str(ca_file)} if ca_file else {}
-    return {**os.environ, "GALTEA_API_KEY": "gsk_benchmark", "GALTEA_API_URL": url, **trusted}
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # the second is for the SDK
+    return {**os.environ, "GALTEA_API_KEY": "gsk_benchmark", "GALTEA_API_URL": url} | dict.fromkeys(names, str(ca_file))
 
 
 def run_ours(source: Path, folder: Path, env: dict[str, str], at_once: int) -> tuple[float, float]:

@@ -161,4 +161,4 @@ def test_a_preflight_that_waits_says_until_when(importer: Importer, emulator: Ru
     emulator.set_faults([{"match": "GET /versions/ver_123", "when": {"first": 1}, "do": {"status": 503}}])
     done = importer.run(write_jsonl(importer.home / "a.jsonl", [make_trace(1)]))
     assert done.code == 0, done.err
-    assert re.search(r"preflight_retried attempt=1 wait_seconds=\S+ until=20\S+Z: ", done.err)
+    assert re.search(r"preflight_retried target=http://\S+ attempt=1 wait_seconds=\S+ until=20\S+Z \(upload", done.err)

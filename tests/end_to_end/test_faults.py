@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,35 @@ def test_the_same_refusal_for_everything_stops_the_run_and_rejects_nothing(
     emulator.set_faults([])
     assert importer.run(importer.home / "a.jsonl").code == 0
     assert len(emulator.sessions()) == 300
+
+
+def test_a_target_that_goes_on_refusing_is_asked_no_more_often_each_time(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    emulator.set_faults([{"match": POST, "do": {"status": 400, "body": {"message": "You have no credits left"}}}])
+    source = many(importer, 900)
+    asked = 0
+    for _ in range(4):
+        assert importer.run(source).code == 5
+        assert len(posts(emulator)) - asked <= 50 + 64
+        asked = len(posts(emulator))
+        assert open_work(importer) == {"pending"}
+    emulator.set_faults([])
+    assert importer.run(source).code == 0
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 900}
+
+
+def test_what_did_not_leave_before_a_stop_is_not_in_flight(importer: Importer, emulator: RunningEmulator) -> None:
+    source = many(importer, 900)
+    for _ in range(3):
+        assert importer.run(source, options=["--max-per-second", "30", "--for", "2s"]).code == 75
+        check_invariants(emulator, importer.last)
+        assert open_work(importer) == {"pending"}
+
+
+def open_work(importer: Importer) -> set[str]:
+    status = json.loads(importer.execute([*importer.command("status")[:6], "--json"]).out)
+    return set(status["targets"][0]["open"])
 
 
 def test_a_session_of_somebody_else_is_adopted_and_named(importer: Importer, emulator: RunningEmulator) -> None:

@@ -225,7 +225,7 @@ def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: M
     check(mapper, data.draw(mutated(VALID[name])))
 
 
-@pytest.mark.parametrize("name", list(MAPPERS))
+@pytest.mark.parametrize("name", [name for name in VALID if name in MAPPERS])
 def test_the_records_that_are_damaged_were_valid(name: str) -> None:
     assert all(isinstance(MAPPERS[name].map_trace(record), Trace) for record in VALID[name])
 

@@ -31,8 +31,12 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_built_in_mappers_are_found_by_name() -> None:
-    assert {find_mapper(name).name for name in MAPPERS} == set(MAPPERS)
-    assert MAPPERS.keys() >= {"langfuse", "chat", "opik", "helicone"}
+    assert {name: find_mapper(name).name for name in MAPPERS} == {
+        "langfuse": "langfuse",
+        "chat": "chat",
+        "opik": "opik",
+        "helicone": "helicone",
+    }
 
 
 def test_a_mapper_of_another_package_is_found_by_name(plugin: str) -> None:

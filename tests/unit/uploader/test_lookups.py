@@ -255,7 +255,7 @@ def test_any_answer_to_the_breakers_probe_closes_the_breaker(status: int) -> Non
     async def story(desk: Desk) -> bool:
         for _ in range(BREAKER_THRESHOLD):
             async with desk.pace:
-                desk.pace.troubled(was_probe=False)
+                desk.pace.troubled(was_probe=False, is_lookup=True)
         assert desk.pace.is_waiting
         with pytest.raises((RejectedError, FatalError, TransientError)):
             await desk.find("a")

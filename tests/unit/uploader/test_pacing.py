@@ -79,6 +79,8 @@ class Rush:
     def tell(self, what: str, started_at: float, is_probe: bool) -> None:
         if what == "ok":
             self.pace.answered(started_at)
+        elif what == "found":
+            self.pace.looked_up()
         elif what == "trouble":
             self.pace.troubled(was_probe=is_probe)
         else:
@@ -243,11 +245,53 @@ def test_the_breaker_opens_after_ten_failures_and_probes_with_one_at_a_time() ->
     assert after[-1] > 120 - LONGEST_PROBE_SECONDS - 1
 
 
+def test_probes_keep_to_the_rate_that_was_given() -> None:
+    rush = Rush(lambda clock: "trouble" if clock.now() < 60 else "ok", seconds=90, max_per_second=0.5)
+    assert rush.probes
+    assert all(later - earlier >= 2 - 0.03 for earlier, later in pairwise(rush.starts))
+
+
 def test_the_breaker_closes_with_the_first_answer() -> None:
     rush = Rush(lambda clock: "trouble" if clock.now() < 30 else "ok", seconds=60, max_per_second=20)
     closed_at = next(at for at, what in rush.seen if what == "ok")
     assert closed_at < 30 + LONGEST_PROBE_SECONDS + 1
     assert len([at for at in rush.starts if at > closed_at + 1]) > 20 * 20
+
+
+def test_look_ups_that_are_answered_do_not_close_it_while_posts_fail() -> None:
+    state = [0]
+
+    def server(clock: FakeClock) -> str:
+        state[0] += 1
+        if state[0] > 2 * BREAKER_THRESHOLD and state[0] % 3 == 0:
+            return "found"
+        return "trouble" if clock.now() < 30 else "ok"
+
+    rush = Rush(server, seconds=60, max_per_second=20)
+    opened_at = [at for at, what in rush.seen if what == "trouble"][BREAKER_THRESHOLD - 1] + rush.latency_seconds / 2
+    closed_at = next(at for at, what in rush.seen if what == "ok")
+    meanwhile = [at for at in rush.starts if opened_at < at < closed_at - rush.latency_seconds]
+    assert meanwhile
+    assert set(meanwhile) <= set(rush.probes)
+    assert rush.count("found", since=opened_at) > 0
+    assert len([at for at in rush.starts if at > closed_at + 1]) > 20 * 20
+
+
+def test_trouble_lasts_as_long_as_posts_fail_whatever_look_ups_say() -> None:
+    async def story(clock: FakeClock) -> None:
+        pace = Pace(clock, random.Random(1), max_per_second=None, max_at_once=4, max_pause_seconds=300)
+        pace.troubled(was_probe=False)
+        await clock.sleep(10)
+        pace.looked_up()
+        assert pace.trouble_seconds == 10
+        pace.answered()
+        assert pace.trouble_seconds == 0
+        pace.troubled(was_probe=False, is_lookup=True)
+        await clock.sleep(5)
+        pace.looked_up()
+        assert pace.trouble_seconds == 0
+
+    in_virtual_time(story)
 
 
 def test_a_refusal_is_an_answer_too() -> None:
