@@ -1,4 +1,4 @@
-"""Writes the binary files in this folder: `.venv/bin/python sample_data/generate.py`. The text files are by hand."""
+"""Writes the files in this folder that nobody can write by hand: `.venv/bin/python sample_data/generate.py`."""
 
 from __future__ import annotations
 
@@ -182,10 +182,167 @@ def wildchat_rows() -> list[dict[str, Any]]:
     ]
 
 
+def opik_trace(number: int, question: str, *spans: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What `opik export` writes for one trace: two dumps of its API's objects, with a null for all that is absent."""
+    absent = ["end_time", "output", "metadata", "tags", "error_info", "usage", "feedback_scores", "comments",
+              "total_estimated_cost", "duration", "ttft", "thread_id", "experiment", "environment"]  # fmt: skip
+    trace = {
+        "id": f"0198d7c2-4a00-7b1e-8f00-{number:012}",
+        "project_id": "0198d000-0000-7000-8000-000000000001",
+        "name": "bakery-order",
+        "start_time": f"2026-08-23 07:{number:02}:00.100000+00:00",
+        "input": {"question": question},
+        "created_by": "till-3",
+        "last_updated_at": f"2026-08-23 07:{number:02}:09.500000+00:00",
+        "span_count": len(spans),
+        "source": "sdk",
+    }
+    return {
+        "trace": dict.fromkeys(absent) | trace | more,
+        "spans": list(spans),
+        "attachments": [],
+        "downloaded_at": "2026-09-01T06:00:00.000001",
+        "project_name": "bakery",
+    }
+
+
+def opik_span(trace: int, number: int, kind: str, name: str, **more: Any) -> dict[str, Any]:
+    """A span of the trace with this number, a second after the one before it."""
+    absent = ["parent_span_id", "output", "metadata", "model", "provider", "tags", "usage", "error_info",
+              "total_estimated_cost"]  # fmt: skip
+    moment = f"2026-08-23 07:{trace:02}:0"
+    return dict.fromkeys(absent) | {
+        "id": f"0198d7c2-4a00-7b1e-9f{number:02}-{trace:012}",
+        "trace_id": f"0198d7c2-4a00-7b1e-8f00-{trace:012}",
+        "project_name": "bakery",
+        "type": kind,
+        "name": name,
+        "start_time": f"{moment}{number}.100000+00:00",
+        "end_time": f"{moment}{number + 1}.000000+00:00",
+    } | more  # fmt: skip
+
+
+def opik_traces() -> dict[str, dict[str, Any]]:
+    """Three traces of a bakery, a file each: two of one thread, and one in error."""
+    order = {"thread_id": "order-88", "environment": "production", "tags": ["till"], "metadata": {"shop": "Leuven"}}
+    usage = {"prompt_tokens": 40, "completion_tokens": 9, "total_tokens": 49, "original_usage.input_tokens": 40}
+    crash = {"exception_type": "OvenError", "message": "too hot", "traceback": "Traceback …\nOvenError: too hot"}
+    score = {"name": "politeness", "value": 1.0, "reason": "said please", "source": "ui"}
+    return {
+        "opik_trace_1.json": opik_trace(
+            1, "Two rye loaves, please.",
+            opik_span(1, 1, "general", "order", input={"question": "Two rye loaves, please."}),
+            opik_span(1, 2, "tool", "stock", parent_span_id="0198d7c2-4a00-7b1e-9f01-000000000001",
+                      input={"bread": "rye"}, output={"left": 5}),
+            opik_span(1, 3, "llm", "reply", parent_span_id="0198d7c2-4a00-7b1e-9f01-000000000001",
+                      model="gpt-4.1-mini", provider="openai", usage=usage, total_estimated_cost=0.00003,
+                      input={"messages": [{"role": "user", "content": "Two rye loaves, please."}]},
+                      output={"choices": [{"message": {"role": "assistant", "content": "With pleasure: two rye."}}]}),
+            output={"output": "With pleasure: two rye."}, end_time="2026-08-23 07:01:04.000000+00:00",
+            duration=3900.0, usage=usage, total_estimated_cost=0.00003, feedback_scores=[score], **order,
+        ),
+        "opik_trace_2.json": opik_trace(
+            2, "Et un croissant ? 🥐", output={"output": "Voilà."}, end_time="2026-08-23 07:02:01.000000+00:00",
+            **order,
+        ),
+        "opik_trace_3.json": opik_trace(
+            3, "Bake me a cake.",
+            opik_span(3, 1, "tool", "oven", input={"degrees": 400}, error_info=crash),
+            error_info=crash, end_time="2026-08-23 07:03:02.000000+00:00",
+        ),
+    }  # fmt: skip
+
+
+def helicone_row(number: int, request: Any, response: Any, *, status: int = 200, **more: Any) -> dict[str, Any]:
+    """A row as Helicone's API gives it; where a body is not there, a message of Helicone's stands for it."""
+    minute = f"2026-08-24 16:{number:02}"
+    properties = {"Helicone-Session-Id": "tour-5", "Helicone-Session-Name": "Castle tour",
+                  "Helicone-Session-Path": "/tour/ask", "ticket": "family"}  # fmt: skip
+    return {
+        "response_id": f"b3c1f7a0-0000-4000-9000-{number:012}",
+        "response_body": response,
+        "response_created_at": f"{minute}:01.250",
+        "response_status": status,
+        "request_id": f"b3c1f7a0-0000-4000-8000-{number:012}",
+        "request_body": request,
+        "request_created_at": f"{minute}:00.000",
+        "request_user_id": "visitor-9",
+        "request_properties": properties,
+        "provider": "OPENAI",
+        "delay_ms": 1250,
+        "request_model": "gpt-4.1",
+        "prompt_tokens": 30,
+        "completion_tokens": 8,
+        "total_tokens": 38,
+        "cost": 0.00012,
+        "country_code": "PT",
+        "scores": {},
+        "properties": properties,
+        "target_url": "https://api.openai.com/v1/chat/completions",
+        "cache_reference_id": "00000000-0000-0000-0000-000000000000",
+        "updated_at": f"{minute}:02.000",
+        "storage_location": "s3",
+    } | more
+
+
+def helicone_rows() -> list[dict[str, Any]]:
+    """A tour of a castle by three APIs: two requests of one session, a call of a tool, an error, and no bodies."""
+    system = {"role": "system", "content": "You are the guide of a castle."}
+    first = [system, {"role": "user", "content": "Who built it?"}]
+    built = {"role": "assistant", "content": "King Dinis, around 1300."}
+    alone: dict[str, Any] = {"request_properties": {"Environment": "staging"}, "properties": {"Environment": "staging"}}
+    absent = {"helicone_message": "fetching body from signed_url..."}
+
+    def chosen(message: dict[str, Any]) -> dict[str, Any]:
+        return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+    return [
+        helicone_row(1, {"model": "gpt-4.1", "messages": first}, chosen(built)),
+        helicone_row(
+            2, {"model": "gpt-4.1", "messages": [*first, built, {"role": "user", "content": "E a torre?"}]},
+            chosen({"role": "assistant", "content": "A torre é mais antiga."}),
+        ),
+        helicone_row(
+            3,
+            {"model": "claude-sonnet-4", "system": "Be brief.", "messages": [
+                {"role": "user", "content": "Is the tower open?"},
+                {"role": "assistant", "content": [
+                    {"type": "tool_use", "id": "toolu_01", "name": "opening", "input": {"place": "tower"}}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "toolu_01", "content": "9 to 17"}]}]},
+            {"type": "message", "role": "assistant", "stop_reason": "end_turn", "model": "claude-sonnet-4",
+             "content": [{"type": "text", "text": "Yes, until 17:00."}]},
+            provider="ANTHROPIC", request_model="claude-sonnet-4",
+            target_url="https://api.anthropic.com/v1/messages", **alone,
+        ),
+        helicone_row(
+            4, {"model": "gpt-5", "instructions": "Be brief.", "input": "Show me the map."},
+            {"object": "response", "error": None, "output": [
+                {"type": "reasoning", "id": "rs_01", "summary": []},
+                {"type": "function_call", "call_id": "call_01", "name": "show_map", "arguments": '{"floor": 1}'}]},
+            request_model="gpt-5", target_url="https://api.openai.com/v1/responses", **alone,
+        ),
+        helicone_row(
+            5, {"model": "gpt-4.1", "messages": first}, {"error": {"message": "Rate limit reached", "code": 429}},
+            status=429, cost=0, prompt_tokens=0, completion_tokens=0, total_tokens=0, **alone,
+        ),
+        helicone_row(6, absent, absent, **alone),
+    ]  # fmt: skip
+
+
+def write_requests(folder: Path) -> None:
+    """opik_trace_*.json and helicone_requests.jsonl"""
+    for name, trace in opik_traces().items():
+        (folder / name).write_text(json.dumps(trace, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in helicone_rows())
+    (folder / "helicone_requests.jsonl").write_text(lines, encoding="utf-8")
+
+
 def write_all(folder: Path) -> None:
-    """Every binary file, into `folder`."""
+    """Every file that is written here, into `folder`."""
     write_langfuse(folder)
     write_openai(folder)
+    write_requests(folder)
     pq.write_table(pa.Table.from_pylist(lmsys_rows()), folder / "chat_lmsys.parquet", compression="zstd")
     pq.write_table(pa.Table.from_pylist(wildchat_rows()), folder / "chat_wildchat.parquet", compression="zstd")
 
