@@ -14,7 +14,7 @@ completions, legacy completions, responses) and Anthropic (messages):
 | content that is one part of text, with nothing beside it | that text; other parts stay as they are |
 | items of the responses API that are neither messages nor functions (reasoning, …) | request or response, `items` |
 | all else in a body (temperature, tools, usage, finish_reason, other choices, …) | request, response |
-| fields of messages that are not modelled (name, annotations, …) | message_fields, with the message's number |
+| fields of messages, and of calls of tools, that are not modelled | message_fields, with the message's number |
 
 The output is the text of the answer. Where it calls tools, it is an object with its content and tool_calls: the
 call is all that this request answered. A body of any other shape (images, embeddings, Gemini, tools that Helicone
@@ -31,6 +31,7 @@ from typing import Any
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.conversation import ROLES, Conversation, read_messages
+from pipeline.mappers.nested_json import unwrap
 from pipeline.models import Span
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -134,7 +135,34 @@ def _asked(body: Mapping[str, Any]) -> Asked:
 def _told(messages: list[tuple[int, dict[str, Any]]]) -> tuple[Conversation, list[dict[str, Any]]]:
     """What these messages say, and their other fields under the numbers that the messages have in the request."""
     told = read_messages([*(message for _, message in messages), _END], "messages")
-    return told, [{**more, "index": messages[more["index"]][0]} for more in told.message_fields]
+    found = [{**more, "index": messages[more["index"]][0]} for more in told.message_fields]
+    for number, message in messages:
+        if calls := _unusual_calls(message):
+            found.append({"index": number, **calls})
+    return told, found
+
+
+def _unusual_calls(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Calls of tools that hold more than a span tells (a signature, say), and ids that are no texts."""
+    found: dict[str, Any] = {}
+    calls = unwrap(message.get("tool_calls"))
+    unusual = [call for call in calls if not _is_usual(call)] if isinstance(calls, list) else []
+    if unusual:
+        found["tool_calls"] = unusual
+    legacy = unwrap(message.get("function_call"))
+    if isinstance(legacy, dict) and not legacy.keys() <= {"name", "arguments"}:
+        found["function_call"] = legacy
+    if not isinstance(message.get("tool_call_id", ""), str):
+        found["tool_call_id"] = message["tool_call_id"]
+    return {key: value for key, value in found.items() if not fields.is_empty(value)}
+
+
+def _is_usual(call: Any) -> bool:
+    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        return False
+    said = _without(call, "function", "type", "index")
+    is_function = call.get("type") in (None, "function") and call["function"].keys() <= {"name", "arguments"}
+    return is_function and said.keys() <= {"id"} and isinstance(said.get("id", ""), str)
 
 
 def _start_of_last_turn(messages: list[dict[str, Any]]) -> int:
@@ -188,7 +216,7 @@ def _from_item(item: dict[str, Any]) -> list[dict[str, Any]]:
     """An item of the responses API as a message; none where it is no part of the dialogue."""
     kind = item.get("type")
     if kind in (None, "message") and "role" in item:
-        return [{**_without(item, "type"), "content": _plain(item.get("content"))}]
+        return [{**_without(item, "type"), "role": item["role"], "content": _plain(item.get("content"))}]
     if kind == "function_call":
         call = _call(item.get("call_id"), item.get("name"), item.get("arguments"))
         more = _without(item, "type", "call_id", "name", "arguments")

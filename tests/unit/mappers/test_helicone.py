@@ -170,6 +170,12 @@ def test_fields_of_messages_and_other_choices_are_kept() -> None:
     assert helicone["response_body"]["choices"][1] == {"index": 1, "message": {"content": "hey"}}
 
 
+def test_what_a_call_of_a_tool_holds_besides_is_kept() -> None:
+    signed = CALL | {"extra_content": {"google": {"thought_signature": "x"}}}
+    messages = [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": None, "tool_calls": [signed]}]
+    assert kept(request_body={"messages": messages})["message_fields"] == [{"index": 1, "tool_calls": [signed]}]
+
+
 def test_a_request_of_the_responses_api_is_read() -> None:
     request = {
         "model": "gpt-5",
@@ -208,6 +214,11 @@ def test_a_request_of_the_responses_api_is_read() -> None:
     assert helicone["message_fields"] == [
         {"index": "response", "items": [{"output": 1, "id": "m-1", "status": "completed"}]}
     ]
+
+
+def test_an_item_of_a_response_with_an_empty_role_is_what_was_said() -> None:
+    item = {"type": "message", "role": None, "content": [{"type": "output_text", "text": "hello"}]}
+    assert turn_of(QUESTION, {"output": [item]}).output == "hello"
 
 
 def test_a_response_that_only_calls_a_function_is_that_call() -> None:
