@@ -292,9 +292,9 @@ class SessionLedger:
         if known.error_kind != UPDATE_REJECTED or self._policy.retry_rejected:
             return False
         schema = "past" if self._database.has_past else "main"
-        query = f"SELECT payload_sha256, outcome FROM {schema}.entry WHERE run = ? AND path = ? AND ordinal = ?"
+        query = f"SELECT payload_sha256, error_kind FROM {schema}.entry WHERE run = ? AND path = ? AND ordinal = ?"
         row = connection.execute(query, (known.seen_run, known.seen_path, known.seen_ordinal)).fetchone()
-        return row is not None and tuple(row) == (session.payload_sha256, Outcome.CHANGED)
+        return row is not None and tuple(row) == (session.payload_sha256, UPDATE_REJECTED)
 
     def _find(self, connection: sqlite3.Connection, session: SessionImport) -> tuple[str, Known | None]:
         if not session.is_numbered:

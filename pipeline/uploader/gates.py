@@ -59,7 +59,7 @@ class Gates:
         if now < self.paused_until:
             return self.paused_until
         if self.breaker.is_open:
-            probe_at = self.breaker.probe_at()
+            probe_at = max(self.breaker.probe_at(), self._last_start + self._least_gap_seconds)
             return NOW if now >= probe_at else probe_at
         if self.in_flight >= self.concurrency.at_once:
             return NEVER
@@ -75,6 +75,8 @@ class Gates:
         self.in_flight += 1
         if self.breaker.is_open:
             self.breaker.send_probe()
+            self._last_start = now
+            self._next_start = max(self._next_start, now + self._least_gap_seconds)
             return True
         self._last_start = max(self._next_start, now - CATCH_UP_SECONDS)
         self._next_start = self._last_start + 1 / self.limit.per_second

@@ -59,5 +59,6 @@ class RetryBudget:
         """Take one retry out of the budget; returns how long it must wait for it."""
         self._tokens = min(self.SAVED_UP, self._tokens + (now - self._filled_at) * self.PER_SECOND)
         self._filled_at = now
-        self._tokens -= 1
+        # A debt without bound would outlive the trouble that made it: nobody waits for longer than for a backoff.
+        self._tokens = max(self._tokens - 1, -self.PER_SECOND * LONGEST_WAIT_SECONDS)
         return max(0.0, -self._tokens / self.PER_SECOND)

@@ -220,7 +220,8 @@ class Uploader:
 
     async def _withdraw(self) -> None:
         """What was written down and did not leave is not in flight."""
-        await self._in_ledger_thread(self._ledger.withdraw, [journey.send for journey in self._intended])
+        sends = [journey.send for journey in self._intended if journey.send.action == "create"]
+        await self._in_ledger_thread(self._ledger.withdraw, sends)
 
     def _start_more(self) -> None:
         """Who is written down starts, as long as there are places."""
@@ -265,6 +266,9 @@ class Uploader:
     async def _steps(self, journey: _Journey) -> Settlement:
         send = journey.send
         if send.action == "update":
+            if journey.predecessor is not None:  # or an older state, tried again, would come after this one
+                self._leave_place(journey)
+                await asyncio.shield(journey.predecessor)
             return await self._update(journey, send.session_id or "")
         if send.action == "replace":
             session_id = send.session_id if send.state == "created" else None
@@ -274,6 +278,8 @@ class Uploader:
                 if earlier is not None and earlier.outcome in (Outcome.CREATED, Outcome.CHANGED):
                     session_id = earlier.session_id
                     journey.is_change = earlier.outcome is Outcome.CHANGED
+                else:
+                    journey.was_ambiguous |= earlier is None or earlier.is_in_doubt
             if session_id is not None:
                 return await self._update(journey, session_id)
         elif self._exists_share > MOSTLY:
@@ -492,7 +498,11 @@ class Uploader:
             send=journey.send,
             outcome=outcome,
             is_applied=is_applied,
-            is_in_doubt=journey.was_ambiguous or journey.send.state in ("sent", "unknown"),
+            is_in_doubt=(
+                journey.was_ambiguous
+                or journey.send.state in ("sent", "unknown")
+                or journey.send.action == "replace"  # it shares its row with one that may be in flight
+            ),
             session_id=session_id,
             version_id=journey.version_id if journey.send.action == "create" else None,
             http_status=getattr(error, "status", None) or status,

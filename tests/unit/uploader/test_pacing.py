@@ -245,6 +245,12 @@ def test_the_breaker_opens_after_ten_failures_and_probes_with_one_at_a_time() ->
     assert after[-1] > 120 - LONGEST_PROBE_SECONDS - 1
 
 
+def test_probes_keep_to_the_rate_that_was_given() -> None:
+    rush = Rush(lambda clock: "trouble" if clock.now() < 60 else "ok", seconds=90, max_per_second=0.5)
+    assert rush.probes
+    assert all(later - earlier >= 2 - 0.03 for earlier, later in pairwise(rush.starts))
+
+
 def test_the_breaker_closes_with_the_first_answer() -> None:
     rush = Rush(lambda clock: "trouble" if clock.now() < 30 else "ok", seconds=60, max_per_second=20)
     closed_at = next(at for at, what in rush.seen if what == "ok")

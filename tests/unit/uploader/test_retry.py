@@ -91,3 +91,10 @@ def test_the_budget_saves_up_no_more_than_it_began_with() -> None:
     for _ in range(10_000):
         budget.accept()
     assert sum(budget.wait_seconds(1e6) == 0 for _ in range(1_000)) == 100
+
+
+def test_no_debt_of_retries_outlives_its_trouble() -> None:
+    budget = RetryBudget(0.0)
+    waits = [budget.wait_seconds(0.0) for _ in range(10_000)]
+    assert max(waits) == LONGEST_WAIT_SECONDS
+    assert budget.wait_seconds(LONGEST_WAIT_SECONDS + 1) <= 1
