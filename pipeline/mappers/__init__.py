@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, langfuse
+from pipeline.mappers import chat, langfuse, mlflow
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
-MAPPERS: Mapping[str, Mapper] = MappingProxyType({mapper.name: mapper for mapper in (langfuse.MAPPER, chat.MAPPER)})
+MAPPERS: Mapping[str, Mapper] = MappingProxyType(
+    {
+        mapper.name: mapper
+        for mapper in (
+            langfuse.MAPPER,
+            chat.MAPPER,
+            mlflow.MAPPER,
+        )
+    }
+)
 """The built-in ones. `custom` is not among them: it is made from a configuration, by custom.custom_mapper."""
 
 
