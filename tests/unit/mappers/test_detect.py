@@ -16,6 +16,7 @@ DOWNLOAD = {"trace": {"id": "1"}, "observations": []}
 OBSERVATION = {"id": "o", "traceId": "t", "parentObservationId": None, "type": "SPAN", "startTime": "2026-01-01"}
 OPENAI = {"messages": [{"role": "user", "content": "q"}]}
 SHAREGPT = {"id": "identity_0", "conversations": [{"from": "human", "value": "q"}]}
+MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -28,6 +29,7 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPENAI, "chat"),
         (SHAREGPT, "chat"),
         (WILDCHAT, "chat"),
+        (MLFLOW, "mlflow"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -73,8 +75,6 @@ def test_observations_are_named_and_not_imported() -> None:
         ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
         ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
         ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
-        ({"info": {}, "data": {"spans": []}}, "MLflow"),
-        ({"trace_id": "tr-1", "trace": "{}", "trace_metadata": {}}, "MLflow"),
         ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
         ({"trace": {}, "spans": []}, "Opik"),

@@ -1,4 +1,4 @@
-"""The sample data is what its README says, and the binary files are what their generator writes."""
+"""The sample data is what its README says, and the generated files are what their generator writes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_it_is_small() -> None:
     assert sum((FOLDER / file).stat().st_size for file in FILES) < 200_000
 
 
-def test_the_binary_files_hold_what_their_generator_writes(tmp_path: Path) -> None:
+def test_the_generated_files_hold_what_their_generator_writes(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("generate_sample_data", FOLDER / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -106,7 +106,7 @@ def test_the_binary_files_hold_what_their_generator_writes(tmp_path: Path) -> No
     spec.loader.exec_module(generator)
     generator.write_all(tmp_path)
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == [file for file in FILES if file.endswith((".parquet", ".gz"))]
+    assert written == [file for file in FILES if file.endswith((".parquet", ".gz", "mlflow_traces.jsonl"))]
     for name in written:
         shipped = [record.data for record in records_of(FOLDER / name)]
         assert [record.data for record in records_of(tmp_path / name)] == shipped
