@@ -23,15 +23,12 @@ name the fields, tracing/utils/truncation.py makes the previews; mlflow.org/docs
 | … mlflow.trace.cost (JSON): total_cost; else the sum over the spans | – | cost |
 | tag mlflow.traceName; else the name of the outer span | the same | name |
 | tags of the user | the same | tags, as "key=value", in order |
-| inputs and outputs of the outer span | the same | input and output of the one turn, see below |
+| inputs and outputs of the outer span | the same | input and output of the one turn |
 | documents of RETRIEVER spans | the same | retrieval_context of the turn |
 | system messages in the input of the turn, else of the first model call that has any | the same | system |
 | assessments, client_request_id, other mlflow.* of metadata and tags, all else | the same | metadata.mlflow |
 
-Input and output, the first that is not empty: of an outer span (the first one's input, the last one's output); the
-trace's own request and response (columns, 2.x `data`); mlflow.traceInputs and mlflow.traceOutputs where they are
-whole; the previews, which may be cut; the input of the first call of a model and, where the trace ended well, the
-output of the last. Previews and the like are kept in metadata.mlflow too, unless they only repeat the turn.
+Input and output, and which copies of them are kept: mlflow_turn.py.
 
 Status: OK is COMPLETED, ERROR is FAILED, IN_PROGRESS is PENDING. STATE_UNSPECIFIED, no state and one we do not know
 (kept in metadata.mlflow): as the outer spans say, PENDING where one has no end, FAILED where the last is in error.
@@ -42,13 +39,11 @@ A file of spans alone tells neither metadata, tags nor state: it is imported as 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import RejectedError
-from pipeline.mappers import fields, mlflow_records, mlflow_spans
-from pipeline.mappers.conversation import ROLES, as_text
+from pipeline.mappers import fields, mlflow_records, mlflow_spans, mlflow_turn
 from pipeline.mappers.langfuse_observations import milliseconds
 from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.mlflow_spans import Spans, decoded
@@ -58,9 +53,6 @@ from pipeline.models import Status, Trace, Turn
 
 _STATES = {"OK": Status.COMPLETED, "ERROR": Status.FAILED, "IN_PROGRESS": Status.PENDING}
 _UNSPECIFIED = frozenset(["STATE_UNSPECIFIED", "TRACE_STATUS_UNSPECIFIED", "UNSPECIFIED", ""])
-_OF_OUTPUT = frozenset(["response", "response_preview", "mlflow.traceOutputs"])
-_LONGEST_VALUE = 250
-"""Characters; what is as long was cut (tracing/constant.py: MAX_CHARS_IN_TRACE_INFO_METADATA)."""
 
 
 def map_trace(record: Any) -> Trace:
@@ -98,10 +90,10 @@ def _map_trace(record: Any) -> Trace:
         error = spans.error or "state ERROR, without a message"
     started_at = fields.time_of(known.get("start"), named("start"), "ms") or spans.started_at
     ended_at = None if status is Status.PENDING else spans.ended_at
-    copies = _copies(known, metadata)
-    first, last = _turn_values(spans, copies, status)
+    copies = mlflow_turn.copies_of(known, metadata)
+    first, last = mlflow_turn.turn_values(spans, copies, status)
     for key, copy in copies.items():
-        if not _repeats(copy, last if key in _OF_OUTPUT else first):
+        if not mlflow_turn.repeats(copy, last if key in mlflow_turn.OF_OUTPUT else first):
             (metadata if key in metadata else rest)[key] = copy
         else:
             metadata.pop(key, None)
@@ -142,7 +134,7 @@ def _map_trace(record: Any) -> Trace:
         version=version,
         status=status,
         error=error,
-        system=_system(first, spans),
+        system=mlflow_turn.system_prompt(first, spans),
         turns=(turn,),
         models=spans.models,
         tokens=tokens,
@@ -250,102 +242,6 @@ def _not_mlflows(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value for key, value in metadata.items() if not key.startswith("mlflow.") and not fields.is_empty(value)
     }
-
-
-# --- the turn ---------------------------------------------------------------------------------------------
-
-
-def _copies(known: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What repeats the input and output of the outer span, perhaps cut; the better copies first."""
-    copies = {name: known[name] for name in ("request", "response") if name in known}
-    copies |= {name: metadata[name] for name in ("mlflow.traceInputs", "mlflow.traceOutputs") if metadata.get(name)}
-    return copies | {name: known[name] for name in ("request_preview", "response_preview") if name in known}
-
-
-def _turn_values(spans: Spans, copies: Mapping[str, Any], status: Status) -> tuple[Any, Any]:
-    calls = mlflow_spans.generations(spans)
-    answers = reversed(calls) if status is Status.COMPLETED else ()
-    inputs = [span.input for span in spans.outer]
-    outputs = [span.output for span in reversed(spans.outer)]
-    return (
-        _first((*inputs, *_whole_first(copies, "request", "mlflow.traceInputs"), *(call.input for call in calls))),
-        _first(
-            (*outputs, *_whole_first(copies, "response", "mlflow.traceOutputs"), *(call.output for call in answers))
-        ),
-    )
-
-
-def _whole_first(copies: Mapping[str, Any], name: str, noted: str) -> list[Any]:
-    note = copies.get(noted)
-    is_whole = isinstance(note, str) and len(note) < _LONGEST_VALUE and not note.endswith("...")
-    order = (name, noted, f"{name}_preview") if is_whole else (name, f"{name}_preview", noted)
-    return [unwrap(copies[key], 1) for key in order if copies.get(key) not in (None, "null")]
-
-
-def _first(values: Sequence[Any]) -> Any:
-    """The first value that is not empty; where all are, the first that is not null."""
-    return next(
-        (value for value in values if not fields.is_empty(value)),
-        next((value for value in values if value is not None), None),
-    )
-
-
-def _repeats(copy: Any, value: Any) -> bool:
-    """Is all of `copy` in the value: the same, its JSON up to a cut, or the start of a text in it?"""
-    if copy == value or unwrap(copy, 1) == value or decoded(copy) == value:
-        return True
-    if not isinstance(copy, str):
-        return False
-    start = copy.removesuffix("...")
-    if any(text.startswith(start) for text in _texts(value)):
-        return True
-    try:
-        return any(json.dumps(value, ensure_ascii=flag).startswith(start) for flag in (False, True))
-    except ValueError:  # an integer of thousands of digits
-        return False
-
-
-def _texts(value: Any) -> list[str]:
-    found, left = [], [value]
-    while left:
-        here = left.pop()
-        if isinstance(here, str):
-            found.append(here)
-        elif isinstance(here, dict):
-            left.extend(here.values())
-        elif isinstance(here, list):
-            left.extend(here)
-    return found
-
-
-def _system(first: Any, spans: Spans) -> str | None:
-    for value in (first, *(call.input for call in mlflow_spans.generations(spans))):
-        said = _system_texts(value)
-        if said:
-            return "\n\n".join(said)
-    return None
-
-
-def _system_texts(value: Any) -> list[str]:
-    """System messages, and the `system` or `instructions` that some APIs have beside the messages."""
-    beside: list[Any] = []
-    messages = value
-    if isinstance(value, dict):
-        beside = [value[key] for key in ("system", "instructions") if value.get(key)]
-        messages = value.get("messages") or value.get("input")
-    if isinstance(messages, list) and len(messages) == 1 and isinstance(messages[0], list):
-        messages = messages[0]  # LangChain's batches of one
-    said = [
-        message.get("content")
-        for message in (messages if isinstance(messages, list) else ())
-        if isinstance(message, dict) and _is_system(message)
-    ]
-    return [as_text(text) for text in (*beside, *said) if not fields.is_empty(text) and isinstance(text, (str, list))]
-
-
-def _is_system(message: Mapping[str, Any]) -> bool:
-    role = message.get("role", message.get("type"))
-    return isinstance(role, str) and ROLES.get(role) == "system"
 
 
 MAPPER = Mapper(name="mlflow", family="mlflow", detect=detect, map_trace=map_trace)
