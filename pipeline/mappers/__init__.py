@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, opik
+from pipeline.mappers import chat, helicone, langfuse, mlflow, opik
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -17,6 +17,7 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
         for mapper in (
             langfuse.MAPPER,
             chat.MAPPER,
+            mlflow.MAPPER,
             opik.MAPPER,
             helicone.MAPPER,
         )

@@ -29,7 +29,14 @@ def test_chat_files_are_imported_and_plain_transcripts_rejected(importer: Import
     assert all("format: custom" in line["error"] for line in rejects)
 
 
-@pytest.mark.parametrize("name", ["otlp", "langsmith", "mlflow"])
+def test_mlflow_traces_are_all_imported_once(importer: Importer, emulator: RunningEmulator) -> None:
+    assert importer.run(SAMPLES / "mlflow").code == 0
+    # The data frame holds the same three traces again, and they are the same.
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 3, "duplicate": 3}
+    assert all(session["context"]["turns"][0]["input"] for session in emulator.sessions())
+
+
+@pytest.mark.parametrize("name", ["otlp", "langsmith"])
 def test_formats_that_come_later_are_named_and_not_imported(
     importer: Importer, emulator: RunningEmulator, name: str
 ) -> None:

@@ -19,6 +19,7 @@ SHAREGPT = {"id": "identity_0", "conversations": [{"from": "human", "value": "q"
 OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "downloaded_at": "2026-01-02"}
 HELICONE = {"request_id": "1", "request_created_at": "2026-01-01", "response_status": 200, "delay_ms": 1,
             "request_body": {"messages": []}, "request_properties": {}}  # fmt: skip
+MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -33,6 +34,7 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (WILDCHAT, "chat"),
         (OPIK, "opik"),
         (HELICONE, "helicone"),
+        (MLFLOW, "mlflow"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -78,8 +80,6 @@ def test_observations_are_named_and_not_imported() -> None:
         ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
         ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
         ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
-        ({"info": {}, "data": {"spans": []}}, "MLflow"),
-        ({"trace_id": "tr-1", "trace": "{}", "trace_metadata": {}}, "MLflow"),
         ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
         ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),

@@ -30,6 +30,31 @@ LANGFUSE = {
     "output": "a", "metadata": {"k": 1}, "projectId": "p", "updatedAt": "2026-08-22T08:00:05.000Z", "latency": 1.5,
     "totalCost": "0.25", "usageDetails": {"total": 5}, "observations": [OBSERVATION], "scores": [{"value": 1}],
 }  # fmt: skip
+MLFLOW_SPAN = {
+    "trace_id": "CvdlGRbNQ92ESOshHIAxnA==", "span_id": "AAAAAAAAAKo=", "parent_span_id": None, "name": "n",
+    "start_time_unix_nano": 1787385600000000000, "end_time_unix_nano": 1787385601000000000,
+    "events": [{"name": "exception", "time_unix_nano": 1, "attributes": {"exception.message": "m"}}],
+    "status": {"code": "STATUS_CODE_ERROR", "message": ""}, "links": [],
+    "attributes": {
+        "mlflow.traceRequestId": '"tr-1"', "mlflow.spanType": '"CHAT_MODEL"', "mlflow.llm.model": '"m"',
+        "mlflow.spanInputs": '{"messages": [{"role": "system", "content": "s"}]}', "mlflow.spanOutputs": '"a"',
+        "mlflow.chat.tokenUsage": '{"input_tokens": 1}', "mlflow.llm.cost": '{"total_cost": 0.5}', "k": "0.5",
+    },
+}  # fmt: skip
+MLFLOW = {
+    "info": {
+        "trace_id": "tr-1",
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "1"}},
+        "request_time": "2026-08-22T08:00:00.000Z", "state": "OK", "execution_duration_ms": 5, "request_preview": "q",
+        "trace_metadata": {"mlflow.trace.session": "s", "mlflow.trace.tokenUsage": "{", "mlflow.traceInputs": '"q"'},
+        "tags": {"mlflow.traceName": "n", "k": "v"}, "assessments": [{"feedback": {"value": 1}}],
+    },
+    "data": {"spans": [MLFLOW_SPAN, {**MLFLOW_SPAN, "span_id": "b", "parent_span_id": "AAAAAAAAAKo="}]},
+}  # fmt: skip
+MLFLOW_SPAN_2X = {
+    "name": "n", "context": {"span_id": "aa", "trace_id": "bb"}, "parent_id": None, "start_time": 1, "end_time": 2,
+    "status_code": "OK", "status_message": "", "attributes": MLFLOW_SPAN["attributes"], "events": [],
+}  # fmt: skip
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 SPAN = {
     "id": "s1", "trace_id": "t1", "project_id": "p", "parent_span_id": None, "type": "llm", "name": "call",
@@ -122,6 +147,15 @@ VALID: dict[str, list[Any]] = {
     ],
     "opik": [{"trace": OPIK, "spans": [SPAN, {**SPAN, "id": "s2"}], "downloaded_at": "x", "project_name": "n"}],
     "helicone": [{**HELICONE, **bodies} for bodies in BODIES],
+    "mlflow": [
+        MLFLOW,
+        {"trace_id": "tr-1", "trace": json.dumps(MLFLOW), "state": "OK", "request_time": 5, "request": {"q": 1}},
+        {
+            "request_id": "r", "timestamp_ms": 5, "status": "ERROR", "execution_time_ms": 1, "request": "q",
+            "request_metadata": {"k": "v"}, "spans": [MLFLOW_SPAN_2X], "tags": {"k": "v"},
+        },
+        {"spans": [MLFLOW_SPAN]},
+    ],
     "custom": [
         {
             "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],
@@ -153,6 +187,9 @@ names = st.sampled_from(
             *OPIK,
             *HELICONE,
             *KEYS,
+            *MLFLOW_SPAN,
+            *MLFLOW["info"],
+            *MLFLOW_SPAN["attributes"],
             "spans",
             "messages",
             "conversation",
@@ -225,12 +262,12 @@ def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: M
     check(mapper, data.draw(mutated(VALID[name])))
 
 
-@pytest.mark.parametrize("name", [name for name in VALID if name in MAPPERS])
+@pytest.mark.parametrize("name", sorted(MAPPERS))
 def test_the_records_that_are_damaged_were_valid(name: str) -> None:
     assert all(isinstance(MAPPERS[name].map_trace(record), Trace) for record in VALID[name])
 
 
-@given(sample=st.lists(anything | st.one_of([mutated(VALID[name]) for name in MAPPERS]), max_size=6))
+@given(sample=st.lists(anything | mutated([record for records in VALID.values() for record in records]), max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_detection_never_fails_and_always_has_a_sentence(sample: list[Any]) -> None:
     guess = detect_format(sample)

@@ -90,6 +90,48 @@ def test_every_word_of_the_sharegpt_file_is_in_a_turn() -> None:
         assert said == [message["value"] for message in row["conversations"]]
 
 
+def mlflow_traces(file: str) -> list[Any]:
+    return [json.loads(line) for line in (SAMPLES / "mlflow" / file).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("file", ["generated_search_traces.jsonl", "generated_search_traces_df.jsonl"])
+class TestMlflow:
+    def test_it_is_recognised(self, file: str) -> None:
+        guess = detect_format(mlflow_traces(file))
+        assert guess.is_sure
+        assert guess.mapper is MAPPERS["mlflow"]
+
+    def test_it_maps_with_every_span_and_what_was_said_is_in_the_turn(self, file: str) -> None:
+        originals = {trace["info"]["trace_id"]: trace for trace in mlflow_traces("generated_search_traces.jsonl")}
+        traces = [MAPPERS["mlflow"].map_trace(row) for row in mlflow_traces(file)]
+        assert [trace.id for trace in traces] == list(originals)
+        for trace in traces:
+            original = originals[str(trace.id)]
+            assert trace.conversation_id == original["info"]["trace_metadata"].get("mlflow.trace.session")
+            assert trace.status is (Status.FAILED if original["info"]["state"] == "ERROR" else Status.COMPLETED)
+            spans = original["data"]["spans"]
+            assert [span.name for span in trace.turns[0].spans] == [span["name"] for span in spans]
+            root = spans[0]["attributes"]
+            assert trace.turns[0].input == json.loads(root["mlflow.spanInputs"])
+            assert trace.turns[0].output == json.loads(root.get("mlflow.spanOutputs", "null"))
+
+    def test_the_words_of_the_session_are_in_its_turns(self, file: str) -> None:
+        traces = [MAPPERS["mlflow"].map_trace(row) for row in mlflow_traces(file)]
+        session = sorted(
+            (trace for trace in traces if trace.conversation_id == "s-1"), key=lambda trace: trace.started_at or ""
+        )
+        said = [json.dumps([trace.turns[0].input, trace.turns[0].output]) for trace in session]
+        assert ["hello" in said[0], "second" in said[1], ["hi" in text for text in said]] == [True, True, [True, True]]
+        (failed,) = (trace for trace in traces if trace.status is Status.FAILED)
+        assert failed.error == "ValueError: boom"
+
+
+def test_the_mlflow_trace_and_its_row_in_a_data_frame_are_the_same_trace() -> None:
+    files = ("generated_search_traces.jsonl", "generated_search_traces_df.jsonl")
+    one, other = ([MAPPERS["mlflow"].map_trace(row) for row in mlflow_traces(file)] for file in files)
+    assert one == other
+
+
 def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     path = SAMPLES / "chat" / "tau-bench-MockAirlineDomainEnv-few_shot.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -107,8 +149,6 @@ def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
         ("otlp/opentelemetry-proto-trace.json", "OTLP"),
         ("otlp/agentevals-k8s.json", "Jaeger"),
         ("otlp/any-agent-OPENAI_trace.json", "OpenTelemetry"),
-        ("mlflow/generated_search_traces.jsonl", "MLflow"),
-        ("mlflow/generated_search_traces_df.jsonl", "MLflow"),
     ],
 )
 def test_formats_that_come_later_are_named(file: str, name: str) -> None:

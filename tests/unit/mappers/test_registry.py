@@ -31,12 +31,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_built_in_mappers_are_found_by_name() -> None:
-    assert {name: find_mapper(name).name for name in MAPPERS} == {
-        "langfuse": "langfuse",
-        "chat": "chat",
-        "opik": "opik",
-        "helicone": "helicone",
-    }
+    names = ("langfuse", "chat", "mlflow", "opik", "helicone")
+    assert {name: find_mapper(name).name for name in MAPPERS} == {name: name for name in names}
 
 
 def test_a_mapper_of_another_package_is_found_by_name(plugin: str) -> None:
@@ -61,7 +57,7 @@ def test_detection_may_ask_for_all_that_is_installed() -> None:
     ("name", "words"),
     [
         ("langfuze", r"langfuze is not a format; did you mean langfuse\? Known are auto, "),
-        ("zzz", "known are auto, chat, custom, "),
+        ("zzz", "known are auto, chat, custom, helicone, langfuse, mlflow, opik"),
         ("custom", "needs mapping.trace"),
     ],
 )
