@@ -356,7 +356,9 @@ class SessionLedger:
             )
         else:
             connection.execute(
-                "UPDATE main.session SET trace_sha256 = ?, payload_sha256 = ?, facts = ?, revision = ?, seen_run = ?, "
+                # What was rejected is not this payload: until it is sent, it must not look as if it were.
+                "UPDATE main.session SET state = CASE state WHEN 'rejected' THEN 'pending' ELSE state END, "
+                "trace_sha256 = ?, payload_sha256 = ?, facts = ?, revision = ?, seen_run = ?, "
                 "seen_path = ?, seen_ordinal = ?, seen_revision = ?, seen_sha256 = ? WHERE id = ?",
                 (*content, *seen, known.id),
             )
@@ -427,7 +429,7 @@ class SessionLedger:
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE session SET state = ? WHERE id = ? AND state = 'sent'",
-                [(send.state or "pending", send.row) for send in sends],
+                [(send.state if send.state not in (None, "rejected") else "pending", send.row) for send in sends],
             )
 
     def settle(

@@ -131,7 +131,8 @@ class Lookups:
             self._pace.looked_up()
             self._fail(group, error)
         else:
-            self._pace.looked_up()
+            self._pace.looked_up(is_progress=bool(found))
+            self._group_size = min(MAX_IDS_PER_QUERY, 2 * self._group_size)
             self._answer(group, found)
 
     def _answer(self, group: list[_Question], found: list[StoredSession]) -> None:

@@ -144,10 +144,10 @@ class Pace:
         if self._waiting:
             self._pass_on()
 
-    def looked_up(self) -> None:
-        """A look-up was answered. While posts fail, that ends neither the breaker nor the trouble."""
+    def looked_up(self, *, is_progress: bool = False) -> None:
+        """A look-up was answered. While posts fail, the breaker stays; the trouble ends if sessions were found."""
         self._gates.looked_up(self._clock.now())
-        if not self._gates.are_posts_failing:
+        if is_progress or not self._gates.are_posts_failing:
             self._trouble_since = None
         self._pass_on()
 

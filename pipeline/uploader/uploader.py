@@ -127,6 +127,8 @@ class Uploader:
         self._alike_reason = ""
         self._alike_count = 0
         """Refusals in a row for that reason; some of them are not believed yet, and looked up first."""
+        self._targets_fault: str | None = None
+        """The reason for which the run was stopped: who is refused for it is never rejected."""
         self._exists_share = 0.0
         self._gone: dict[str, bool] = {}
         """Versions that earlier intents named, and whether they were deleted since."""
@@ -501,7 +503,8 @@ class Uploader:
             is_in_doubt=(
                 journey.was_ambiguous
                 or journey.send.state in ("sent", "unknown")
-                or journey.send.action == "replace"  # it shares its row with one that may be in flight
+                # A replacement that did not end shares its row with an older state that may be in flight.
+                or (journey.send.action == "replace" and outcome is Outcome.PENDING)
             ),
             session_id=session_id,
             version_id=journey.version_id if journey.send.action == "create" else None,
@@ -532,6 +535,7 @@ class Uploader:
             self._alike_reason = reason
         self._alike_count += 1
         if self._alike_count == ALIKE_LIMIT:
+            self._targets_fault = reason
             self.stop(
                 FatalError(
                     f"{ALIKE_LIMIT} sessions in a row were refused for the same reason: {str(error).rstrip('.')}. "
@@ -543,10 +547,12 @@ class Uploader:
 
     def _break_alike(self) -> None:
         """The row is broken, or the run ends: rejects are believed, unless they were the target's fault."""
-        if self._alike_count >= ALIKE_LIMIT and self.is_stopping:
-            believed = [item._replace(outcome=Outcome.PENDING, settled_at=None) for item in self._alike]
-        else:
-            believed = self._alike
+        believed = [
+            item._replace(outcome=Outcome.PENDING, settled_at=None)
+            if _masked(item.error or "") == self._targets_fault
+            else item
+            for item in self._alike
+        ]
         for settlement in believed:
             self._counts.outcomes[settlement.outcome] = self._counts.outcomes.get(settlement.outcome, 0) + 1
         self._unwritten += believed

@@ -263,3 +263,34 @@ def test_any_answer_to_the_breakers_probe_closes_the_breaker(status: int) -> Non
 
     reply = Answer(status, {"content-type": "text/html" if status == 403 else "application/json"}, b"<html>")
     assert at_the_desk(lambda now, ids: reply, story) is False
+
+
+def test_groups_that_a_proxy_made_small_grow_again() -> None:
+    async def story(desk: Desk) -> int:
+        await asyncio.gather(*(desk.find(f"a{number}") for number in range(30)))
+        asked_before = len(desk.asked)
+        await asyncio.gather(*(desk.find(f"b{number}") for number in range(90)))
+        return len(desk.asked) - asked_before
+
+    blocked = Answer(403, {"content-type": "text/html"}, b"<html>no")
+    assert at_the_desk(lambda now, ids: blocked if now < 5 else shown(*ids), story) < 12
+
+
+def test_who_finds_sessions_gets_on_although_the_last_post_failed() -> None:
+    async def story(desk: Desk) -> float:
+        desk.pace.troubled(was_probe=False)
+        await desk.clock.sleep(10)
+        await desk.find("a")
+        return desk.pace.trouble_seconds
+
+    assert at_the_desk(lambda now, ids: shown(*ids), story) == 0
+
+
+def test_who_finds_nothing_while_posts_fail_does_not_get_on() -> None:
+    async def story(desk: Desk) -> float:
+        desk.pace.troubled(was_probe=False)
+        await desk.clock.sleep(10)
+        await desk.find("a", patience=0)
+        return desk.pace.trouble_seconds
+
+    assert at_the_desk(lambda now, ids: shown(), story) >= 10

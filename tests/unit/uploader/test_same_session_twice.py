@@ -62,6 +62,13 @@ def test_a_newer_state_that_is_refused_is_no_reject_where_the_older_one_may_be_s
     assert (VERSION, "langfuse:t") in server.sessions
 
 
+def test_states_that_are_all_refused_are_rejects_and_nothing_is_in_doubt(nights: Nights, server: Ruled) -> None:
+    server.before = always(reply(422, "no"))
+    states_of_it = [state(1, "a"), state(2, "a", "b"), state(3, "a", "b", "c")]
+    assert dict(nights.night(states_of_it).outcomes) == {"rejected": 1}
+    assert server.clock.now() < 30
+
+
 def test_what_may_be_in_flight_stays_so_although_the_newer_state_did_not_leave(nights: Nights, server: Ruled) -> None:
     server.latency_seconds = 4
 

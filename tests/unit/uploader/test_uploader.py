@@ -626,3 +626,22 @@ def test_the_traffic_is_kept_in_the_ledger(nights: Nights, server: Ruled) -> Non
     totals = nights.night(sessions(10))
     assert (totals.requests, totals.throttled, totals.retries) == (12, 2, 2)
     assert totals.bytes_sent > 1_000
+
+
+def test_nothing_is_rejected_for_the_reason_that_stopped_the_run_whatever_comes_in_after_it(
+    nights: Nights, server: Ruled
+) -> None:
+    """One slow 201 comes between the refusals of those that were on the wire when the run stopped."""
+    slow = {"langfuse:t3": 2.0, "langfuse:t4": 3.0, "langfuse:t5": 3.0}
+    send = server.send
+
+    async def late(method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        answer = await send(method, path, headers, body)
+        await server.clock.sleep(slow.get(json.loads(body)["customId"], 0) if body else 0)
+        return answer
+
+    server.send = late  # type: ignore[method-assign]
+    server.refuse = lambda body: None if body["customId"] == "langfuse:t3" else 400
+    totals = nights.night(sessions(200))
+    assert isinstance(nights.failure, FatalError)
+    assert dict(totals.outcomes) == {"created": 1, "pending": 199}
