@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from pipeline.errors import RejectedError
 from pipeline.mappers.times import Unit, iso_utc
+from pipeline.models import Span
 
 WAY_OUT = "correct the record, or map the file yourself with format: custom"
 EMPTY = frozenset([str, list, dict, tuple, type(None)])
@@ -148,6 +149,15 @@ def _number_as_text(value: int | float, field: str) -> str:
     if isinstance(value, int) and value.bit_length() > _LONGEST_INT:
         raise bad_field(field, "a text", value)
     return str(value)
+
+
+def sum_tokens(spans: Iterable[Span]) -> dict[str, int]:
+    """The tokens of several spans, by kind."""
+    sums: dict[str, int] = {}
+    for span in spans:
+        for kind, count in span.tokens.items():
+            sums[kind] = sums.get(kind, 0) + count
+    return sums
 
 
 def json_text(value: Any) -> str:

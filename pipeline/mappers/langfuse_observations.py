@@ -125,7 +125,7 @@ def read(observations: Any, field: str = "observations") -> Spans:
         started_at=next((span.started_at for span in spans if span.started_at is not None), None),
         ended_at=max(ends) if ends and status is not Status.PENDING else None,
         models=tuple(dict.fromkeys(span.model for span in spans if span.model is not None)),
-        tokens=_sums(spans),
+        tokens=fields.sum_tokens(spans),
         cost=math.fsum(costs) if costs else None,
         revision=max((revision for revision, _ in newest.values()), default="") or None,
     )
@@ -259,11 +259,3 @@ def _error(outer: Sequence[Span], spans: Sequence[Span]) -> str | None:
     if outer[-1].error in told:
         return outer[-1].error
     return told[-1] if told else outer[-1].error
-
-
-def _sums(spans: Sequence[Span]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for span in spans:
-        for kind, count in span.tokens.items():
-            sums[kind] = sums.get(kind, 0) + count
-    return sums

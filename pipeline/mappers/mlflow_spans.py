@@ -133,7 +133,7 @@ def read(spans: Any, field: str = "spans") -> Spans:
         started_at=next((span.started_at for span in ordered if span.started_at is not None), None),
         ended_at=max(ends, default=None),
         models=tuple(dict.fromkeys(span.model for span in ordered if span.model is not None)),
-        tokens=_sums(_not_summed_above(ordered, lambda span: bool(span.tokens))),
+        tokens=fields.sum_tokens(_not_summed_above(ordered, lambda span: bool(span.tokens))),
         cost=math.fsum(cost for cost in costs if cost is not None) if costs else None,
         trace_id=trace_ids.pop() if len(trace_ids) == 1 else None,
     )
@@ -388,11 +388,3 @@ def _not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) 
             is_told = is_told or has_count(step)
             told[step.id] = is_told
     return [span for span in spans if has_count(span) and not told.get(span.parent_id or "", False)]
-
-
-def _sums(spans: Sequence[Span]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for span in spans:
-        for kind, count in span.tokens.items():
-            sums[kind] = sums.get(kind, 0) + count
-    return sums

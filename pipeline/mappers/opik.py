@@ -103,7 +103,7 @@ def map_trace(record: Any) -> Trace:
     started_at = started_at or next((span.started_at for span in spans if span.started_at), None)
     ended_at = fields.time_of(trace.get("end_time"), "trace.end_time")
     error = _error(trace.get("error_info"), "trace.error_info")
-    tokens = _tokens(trace.get("usage"), rest, "trace.usage") or _sums(spans)
+    tokens = _tokens(trace.get("usage"), rest, "trace.usage") or fields.sum_tokens(spans)
     cost = fields.number_of(trace.get("total_estimated_cost"), "trace.total_estimated_cost")
     if cost is None and (costs := [span.cost for span in spans if span.cost is not None]):
         cost = math.fsum(costs)
@@ -272,14 +272,6 @@ def _status(error: str | None, ended_at: str | None) -> Status:
     if error is not None:
         return Status.FAILED
     return Status.PENDING if ended_at is None else Status.COMPLETED
-
-
-def _sums(spans: Sequence[Span]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for span in spans:
-        for kind, count in span.tokens.items():
-            sums[kind] = sums.get(kind, 0) + count
-    return sums
 
 
 # --- what else an export folder holds, and detection ------------------------------------------------------

@@ -11,8 +11,11 @@ concurrency.py  finding how many at once
 breaker.py      when nothing answers
 hints.py        what headers tell about the limit
 retry.py        when to try again
+refusals.py     when many refusals are the target's fault
+places.py       how many sessions are on their way
+counts.py       what was done so far
 lookups.py      which sessions are there already
 attribution.py  whose they are
 client.py       Galtea's API: what each answer means
-transport.py    bytes out, bytes in
+transport.py    bytes out, bytes in (transport_pyreqwest.py: fast, transport_httpx.py: everywhere)
 """

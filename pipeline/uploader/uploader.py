@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -32,10 +31,9 @@ from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.places import Places
+from pipeline.uploader.refusals import Refusals
 from pipeline.uploader.retry import RetryBudget, backoff_seconds
 
-ALIKE_LIMIT = 50
-"""So many rejects in a row for one reason are the target's fault, not the records'."""
 MAX_REFUSALS = 100
 """A "later" is everybody's matter, but one session that hears nothing else has used up its attempts."""
 MAX_WAITING = 5_000
@@ -123,12 +121,7 @@ class Uploader:
         self._written_traffic = Traffic()
         self._written_per_second = 0.0
         self._writing = asyncio.Lock()
-        self._alike: list[Settlement] = []
-        self._alike_reason = ""
-        self._alike_count = 0
-        """Refusals in a row for that reason; some of them are not believed yet, and looked up first."""
-        self._targets_fault: str | None = None
-        """The reason for which the run was stopped: who is refused for it is never rejected."""
+        self._refusals = Refusals()
         self._exists_share = 0.0
         self._gone: dict[str, bool] = {}
         """Versions that earlier intents named, and whether they were deleted since."""
@@ -155,7 +148,8 @@ class Uploader:
             while not taking.done() or (self._held and not (self.is_stopping and not self._tasks)):
                 self._moved.clear()
                 await self._moved.wait()
-            self._break_alike()
+            self._refusals.break_row()
+            self._count(self._refusals.take())
             await self._guarded(self._write())
             if self.is_stopping:
                 await asyncio.wait([intending])
@@ -520,45 +514,22 @@ class Uploader:
     def _note(self, settlement: Settlement) -> None:
         outcome = settlement.outcome
         if settlement.is_refused:
-            self._alike.append(settlement)
+            self._refusals.hold(settlement)
             return
         if outcome in (Outcome.CREATED, Outcome.EXISTING, Outcome.CHANGED):
-            self._break_alike()
-        self._unwritten.append(settlement)
-        self._counts.outcomes[outcome] = self._counts.outcomes.get(outcome, 0) + 1
+            self._refusals.break_row()
+        self._count([*self._refusals.take(), settlement])
 
     def _see_refusal(self, error: TraceImportError) -> None:
-        """The API refused a session for good. Too many in a row for one reason are not the sessions' fault."""
-        reason = _masked(str(error))
-        if reason != self._alike_reason:
-            self._break_alike()
-            self._alike_reason = reason
-        self._alike_count += 1
-        if self._alike_count == ALIKE_LIMIT:
-            self._targets_fault = reason
-            self.stop(
-                FatalError(
-                    f"{ALIKE_LIMIT} sessions in a row were refused for the same reason: {str(error).rstrip('.')}. "
-                    "Nothing was marked as rejected; mend the cause and run again",
-                    kind="all_rejected_alike",
-                    status=getattr(error, "status", None),
-                )
-            )
+        failure = self._refusals.see(error)
+        self._count(self._refusals.take())
+        if failure is not None:
+            self.stop(failure)
 
-    def _break_alike(self) -> None:
-        """The row is broken, or the run ends: rejects are believed, unless they were the target's fault."""
-        believed = [
-            item._replace(outcome=Outcome.PENDING, settled_at=None)
-            if _masked(item.error or "") == self._targets_fault
-            else item
-            for item in self._alike
-        ]
-        for settlement in believed:
+    def _count(self, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
             self._counts.outcomes[settlement.outcome] = self._counts.outcomes.get(settlement.outcome, 0) + 1
-        self._unwritten += believed
-        self._alike = []
-        self._alike_reason = ""
-        self._alike_count = 0
+        self._unwritten += settlements
 
     async def _write_often(self) -> None:
         while True:
@@ -607,9 +578,3 @@ class Uploader:
 
 def _defect(error: BaseException) -> FatalError:
     return FatalError(f"a defect in trace-import, please report it: {type(error).__name__}", kind="defect")
-
-
-def _masked(text: str) -> str:
-    """An error message without what differs from record to record: quoted values, ids, numbers."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", text)
-    return re.sub(r"\S*\d\S*", "#", text)

@@ -15,8 +15,9 @@ import pytest
 from pipeline.errors import AmbiguousError, FatalError, NotSentError, StoppedError, UsageError
 from pipeline.models import SessionImport
 from pipeline.payload import create_body
+from pipeline.uploader.refusals import ALIKE_LIMIT
 from pipeline.uploader.transport import Answer
-from pipeline.uploader.uploader import ALIKE_LIMIT, Uploader
+from pipeline.uploader.uploader import Uploader
 from tests.fake_clock import FakeClock
 from tests.unit.factories import make_session, make_trace
 from tests.unit.uploader.fake_server import JSON, FakeServer
