@@ -117,6 +117,8 @@ class Trace:
     """Where it comes from: {"format": …, "project": …}; nothing about files, so that a moved file is no change."""
     revision: str | None = None
     """When the export last changed this trace (sortable, e.g. updatedAt as ISO UTC): the newest of two counts."""
+    partial: str | None = None
+    """Why this is not all of the trace, where that can be seen: a parent that is named and not there."""
 
 
 class Part(NamedTuple):
