@@ -140,6 +140,13 @@ class MappingConfig(_Section):
         return value
 
 
+class AssemblyConfig(_Section):
+    """How traces are brought together whose records lie scattered over lines, files and days."""
+
+    settle_minutes: float = Field(default=0, ge=0)
+    """A trace whose last span is younger than that, against the newest one in the sources, waits for a later run."""
+
+
 class UploadConfig(_Section):
     """How fast, how patient, and when to give up."""
 
@@ -209,6 +216,7 @@ class Config(_Section):
     source: SourceConfig
     target: TargetConfig
     mapping: MappingConfig = MappingConfig()
+    assembly: AssemblyConfig = AssemblyConfig()
     upload: UploadConfig = UploadConfig()
     rejects: RejectsConfig = RejectsConfig()
     stop: StopConfig = StopConfig()

@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.errors import StoppedError, UsageError
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
+from pipeline.ledger.parts import PartIndex
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
@@ -31,6 +32,9 @@ class Job:
     mapping_sha256: str
     paths: dict[str, int]
     to_session: SessionMapper
+    parts: PartIndex
+    scattered_formats: frozenset[str]
+    """Formats of which some sources, now or in earlier runs, hold pieces that are no traces by themselves."""
     sources: tuple[Source, ...]
     """What is to be read; files that are done are not among them."""
     fingerprints: dict[int, str]
@@ -94,6 +98,8 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
     sources = tuple(recognise(config, to_read, is_any_done=is_any_done))
+    parts = PartIndex(database)
+    scattered = parts.formats() | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
     run, killed = _begin_or_continue(
         config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
     )
@@ -126,6 +132,8 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         mapping_sha256=mapping_sha256,
         paths=paths,
         to_session=to_session,
+        parts=parts,
+        scattered_formats=scattered,
         sources=sources,
         fingerprints={paths[source.name]: source.fingerprint for source in sources},
         rejected_before=sum(file.rejects for file in done_before),

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from pipeline.facts import UNKNOWN_FACTS
 from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
 from pipeline.ledger.database import Database
+from pipeline.ledger.parts import note_part_file, note_parts
 from pipeline.models import Outcome, Part, Reject, SessionImport
 
 MAX_KEPT_RECORD = 1_048_576
@@ -49,6 +50,12 @@ class Batch(NamedTuple):
     progress: Mapping[str, Progress]
     finished: Mapping[str, str]
     """Sources that were read to their end, with the fingerprint that they had then."""
+    parts: Sequence[tuple[bytes, Mapping[str, Sequence[int]]]] = ()
+    """Where pieces of scattered traces lie: key of the trace, ordinals of the records by source."""
+    part_files: Sequence[tuple[str, str, str]] = ()
+    """Sources that hold pieces, with fingerprint and format."""
+    read: Mapping[str, int] = {}
+    """By source, records read so far, also those that wait for the rest of their trace."""
 
 
 class Send(NamedTuple):
@@ -130,14 +137,18 @@ def _entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
         done.session_id,
         done.http_status,
         done.attempts,
-        done.error_kind,
-        done.error,
+        *_told(done.send.session, done.error_kind, done.error),
         done.first_sent_at,
         done.settled_at,
         done.latency_ms,
         run,
         *done.send.key,
     )
+
+
+def _told(session: SessionImport, kind: str | None, error: str | None) -> tuple[str | None, str | None]:
+    """Kind and error of a row of the manifest: where nothing else is to be told, that the trace is not whole."""
+    return ("partial", session.partial) if kind is None and session.partial is not None else (kind, error)
 
 
 def _settle_session(change: _Change) -> str:
@@ -227,6 +238,9 @@ class SessionLedger:
                     sends.append(send)
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
+            for source, fingerprint, format in batch.part_files:
+                note_part_file(connection, self._paths[source], fingerprint, format)
+            note_parts(connection, self._paths, batch.parts)
             connection.executemany(
                 "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
                 "WHERE run = ? AND path = ?",
@@ -257,6 +271,8 @@ class SessionLedger:
         decision = decide(session, known, key, self._run, self._policy)
         if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
             decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
+        if decision.outcome is Outcome.DUPLICATE and session.has_earlier_parts:
+            return None  # the run goes on: its entry, made when all of its files were read, counts these records, too
         if decision.displaces and known is not None:
             self._ignore_earlier(connection, known)
         if decision.action == "ignore":
@@ -389,11 +405,10 @@ class SessionLedger:
                 session.format,
                 session.parts[0].position,
                 len(session.parts),
-                len(session.parts),
+                session.traces,
                 session.turns,
                 session.spans,
-                decision.error_kind,
-                decision.error,
+                *_told(session, decision.error_kind, decision.error),
                 session.payload_sha256,
             ),
         )

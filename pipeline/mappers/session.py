@@ -8,6 +8,7 @@ test case id here, so none can be sent. The `metadata` of a session holds
 | every key of the trace's own metadata | the export; one that collides with a key below becomes `metadata.<key>` |
 | trace_id, conversation_id, name, started_at, ended_at, user_id, tags, environment, release, version | the trace |
 | models, tokens, cost (USD), error, origin | the trace |
+| partial | why it is not all of the trace, where that can be seen |
 | custom_id | the full id, where it was too long or had characters that an id should not have |
 | repaired, cut | what was replaced while reading and what was cut to `max_value_bytes`, counted |
 | the keys of mapping.metadata | the configuration |
@@ -38,7 +39,7 @@ _ROOM_FOR_NUMBER = 12
 # fmt: off
 _OWN_KEYS = (
     "conversation_id", "name", "started_at", "ended_at", "user_id", "tags", "environment", "release", "version",
-    "models", "tokens", "cost", "error", "origin",
+    "models", "tokens", "cost", "error", "origin", "partial",
 )
 # fmt: on
 _RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS])
@@ -49,6 +50,8 @@ SessionMapper = Callable[..., SessionImport]
 def session_mapper(config: MappingConfig, *, source_name: str | None, over_record: bool) -> SessionMapper:
     """Compile the mapping once; the result turns (trace, data, parts, repairs, family, format) into a session.
 
+    What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
+
     `over_record`: expressions see the record (format: custom) instead of the trace.
     Raises UsageError for an expression that does not compile.
     """
@@ -58,7 +61,13 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         raise UsageError("mapping.metadata.trace_import: this key is taken by the mark that the import adds itself")
 
     def to_session(
-        trace: Trace, data: Any, parts: tuple[Part, ...], repairs: Mapping[str, int], family: str, format: str
+        trace: Trace,
+        data: Any,
+        parts: tuple[Part, ...],
+        repairs: Mapping[str, int],
+        family: str,
+        format: str,
+        **assembled: Any,
     ) -> SessionImport:
         seen = (data if over_record else _plain(trace)) if context_of or extra else None
         context_value = _context(trace) if context_of is None else _checked_context(context_of(seen))
@@ -88,6 +97,8 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
             turns=len(trace.turns),
             spans=sum(len(turn.spans) for turn in trace.turns),
             parts=parts,
+            partial=trace.partial,
+            **assembled,
             is_mended=is_mended,
             size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
         )
