@@ -18,7 +18,7 @@ from pipeline.deadline import Deadline, deadline_of
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import Database, opened_ledger
-from pipeline.ledger.sessions import Send
+from pipeline.ledger.settling import Send
 from pipeline.loop import in_a_loop_of_its_own
 from pipeline.plan import find_files
 from pipeline.preflight import Preflight

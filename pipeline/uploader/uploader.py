@@ -22,7 +22,8 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.ledger.admission import UPDATE_REJECTED
-from pipeline.ledger.sessions import Send, SessionLedger, Settlement, Traffic
+from pipeline.ledger.sessions import SessionLedger
+from pipeline.ledger.settling import Send, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.payload import create_body, update_body
 from pipeline.uploader.attribution import Whose, whose

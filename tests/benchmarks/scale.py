@@ -31,7 +31,8 @@ from pipeline.emulator import RunningEmulator, running_emulator
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import opened_ledger
 from pipeline.ledger.runs import RunLedger, RunRow
-from pipeline.ledger.sessions import Batch, Progress, SessionLedger, Settlement
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Settlement
 from pipeline.models import Outcome
 from pipeline.plan import fingerprint
 from tests.benchmarks.big_ledger import add_done_files, add_run, add_settled_sessions

@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database
 from pipeline.ledger.runs import RunLedger, RunRow
-from pipeline.ledger.sessions import Batch, Progress, Send, SessionLedger, Settlement
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Send, Settlement
 from pipeline.models import Outcome, SessionImport
 from pipeline.report.summary import is_balanced
 from tests.unit.factories import make_session, make_trace

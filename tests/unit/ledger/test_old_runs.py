@@ -11,7 +11,8 @@ from pipeline.ledger import runs as runs_module
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database
 from pipeline.ledger.runs import RunLedger, RunRow
-from pipeline.ledger.sessions import Batch, Progress, Send, SessionLedger, Settlement
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Send, Settlement
 from pipeline.models import Outcome, SessionImport
 from tests.unit.factories import SOURCE, make_session, make_trace
 from tests.unit.uploader.nights import open_fast

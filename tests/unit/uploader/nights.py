@@ -16,7 +16,8 @@ from pipeline.errors import TraceImportError
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database, open_database, prepare_state_dir
 from pipeline.ledger.runs import RunLedger, RunRow, Totals
-from pipeline.ledger.sessions import Batch, Progress, Send, SessionLedger
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Send
 from pipeline.models import SessionImport
 from pipeline.uploader.client import Client
 from pipeline.uploader.counts import Counts
