@@ -44,8 +44,8 @@ class Settlement(NamedTuple):
 
     send: Send
     outcome: Outcome
+    is_in_doubt: bool
     is_applied: bool = False
-    is_in_doubt: bool = True
     session_id: str | None = None
     version_id: str | None = None
     http_status: int | None = None

@@ -494,13 +494,13 @@ class Uploader:
         return Settlement(
             send=journey.send,
             outcome=outcome,
-            is_applied=is_applied,
             is_in_doubt=(
                 journey.was_ambiguous
                 or journey.send.state in ("sent", "unknown")
                 # A replacement that did not end shares its row with an older state that may be in flight.
                 or (journey.send.action == "replace" and outcome is Outcome.PENDING)
             ),
+            is_applied=is_applied,
             session_id=session_id,
             version_id=journey.version_id if journey.send.action == "create" else None,
             http_status=getattr(error, "status", None) or status,

@@ -248,7 +248,8 @@ class _Night:
         sha256 = send.session.payload_sha256
 
         def ended(outcome: Outcome, *, is_applied: bool = False, session_id: str | None = None) -> Settlement:
-            return Settlement(send, outcome, is_applied, session_id, self.version, attempts=1)
+            is_in_doubt = outcome is Outcome.UNKNOWN
+            return Settlement(send, outcome, is_in_doubt, is_applied, session_id, self.version, attempts=1)
 
         if fate in ("stored", "answer lost", "unknown, stored"):
             is_update = is_there and send.action in ("update", "replace")

@@ -61,7 +61,9 @@ class Job:
     def night(self, number: int, sessions: list[SessionImport], outcome: Outcome, *, exit_code: int = 0) -> RunRow:
         run = self.begin(number)
         sends = self.admit(run, sessions)
-        self.sessions.settle([Settlement(send, outcome, error_kind="k", error="e", session_id="s") for send in sends])
+        self.sessions.settle(
+            [Settlement(send, outcome, is_in_doubt=False, error_kind="k", error="e", session_id="s") for send in sends]
+        )
         self.end(run, number, exit_code)
         return run
 
