@@ -110,7 +110,6 @@ class _Import:
     async def _send_everything(self) -> TraceImportError | None:
         config, clock, chance = self._config, self._clock, random.Random()
         async with opened_client(config, self._snapshot.counts) as client:
-            version_id = await Preflight(client, config, clock, chance, self._is_stopping).resolve_version()
             pace = self._snapshot.pace = Pace(
                 clock,
                 chance,
@@ -120,6 +119,8 @@ class _Import:
                 found_per_second=self._job.runs.found_per_second(self._job.target),
             )
             client.on_quota = pace.hinted
+            preflight = Preflight(client, pace, self._snapshot.counts, config, clock, chance, self._is_stopping)
+            version_id = await preflight.resolve_version()
             self._uploader = Uploader(
                 client,
                 pace,

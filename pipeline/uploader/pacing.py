@@ -69,6 +69,11 @@ class Pace:
         return self._gates.breaker.is_open or self._clock.now() < self._gates.paused_until
 
     @property
+    def pause_seconds(self) -> float:
+        """How long everybody still pauses because the API said so."""
+        return max(self._gates.paused_until - self._clock.now(), 0.0)
+
+    @property
     def trouble_seconds(self) -> float:
         """How long nothing but trouble and "later" has come back; a run that asks nothing has no trouble."""
         return 0.0 if self._trouble_since is None else self._clock.now() - self._trouble_since
