@@ -118,7 +118,8 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
                 sessions += 1
             if collected.is_full:
                 yield collected.take()
-    yield collected.take()
+    is_limited = config.limit is not None and (sessions >= limit or not is_stopping())
+    yield collected.take()._replace(is_limited=is_limited)
 
 
 def _records(job: Job, source: Source) -> Iterator[Record]:

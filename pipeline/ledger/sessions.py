@@ -53,6 +53,8 @@ class Batch(NamedTuple):
     progress: Mapping[str, Progress]
     finished: Mapping[str, str]
     """Sources that were read to their end, with the fingerprint that they had then."""
+    is_limited: bool = False
+    """The last one of a run with `--limit`: what is not read is for another run."""
 
 
 class SessionLedger:
@@ -112,6 +114,10 @@ class SessionLedger:
                 "UPDATE source SET state = 'read' WHERE run = ? AND path = ? AND state = 'reading'",
                 [(self._run, self._paths[source]) for source in batch.finished],
             )
+            if batch.is_limited:
+                connection.execute(
+                    "UPDATE source SET state = 'limited' WHERE run = ? AND state = 'reading'", (self._run,)
+                )
         for send in sends:
             self.open_records.update(self._paths[part.source] for part in send.session.parts)
         return sends

@@ -1,4 +1,4 @@
-"""The questions before the first POST are requests like all others: paced, patient, and left when the run is stopped."""
+"""The questions before the first POST are requests like all others: paced, patient, left when the run is stopped."""
 
 from __future__ import annotations
 
