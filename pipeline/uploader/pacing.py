@@ -180,6 +180,11 @@ class Pace:
         """The API's headers tell its limit."""
         self._gates.limit.hint(per_second)
 
+    def leave_out(self, seconds: float) -> None:
+        """So long nothing was on its way: it is no part of a trouble."""
+        if self._trouble_since is not None:
+            self._trouble_since = min(self._trouble_since + seconds, self._clock.now())
+
     def _note_trouble(self, now: float) -> None:
         if self._trouble_since is None:
             self._trouble_since = now

@@ -115,6 +115,8 @@ class Uploader:
         self._may_intend = asyncio.Event()
         self._has_room = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], _Journey] = {}
+        self._idle_since = clock.now()
+        """Where no session is on its way."""
         self._ends: dict[str, asyncio.Future[Settlement | None]] = {}
         self._held_bytes = 0
         self._held = 0
@@ -225,6 +227,8 @@ class Uploader:
         """Who is written down starts, as long as there are places."""
         while self._intended and not self.is_stopping and self._places.take():
             journey = self._intended.popleft()
+            if not self._tasks:
+                self._pace.leave_out(self._clock.now() - self._idle_since)
             task = asyncio.create_task(self._import(journey))
             self._tasks[task] = journey
             task.add_done_callback(self._forget)
@@ -233,6 +237,8 @@ class Uploader:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         journey = self._tasks.pop(task)
+        if not self._tasks:
+            self._idle_since = self._clock.now()
         self._held -= 1
         self._held_bytes -= journey.send.session.size
         if self._ends.get(journey.send.custom_id) is journey.end:

@@ -301,6 +301,27 @@ def attempts(nights: Nights) -> list[int]:
         database.close()
 
 
+def test_time_in_which_nothing_was_on_its_way_is_no_silence_of_the_api(nights: Nights, server: Ruled) -> None:
+    """The last one before a long time of reading had trouble; the first one after it may take its time."""
+    server.latency_seconds = 5
+    server.before = first(1, NotSentError("refused"))
+    nights.upload = {"max_attempts": 1}
+    nights.reading_seconds = 700
+    nights.night(sessions(2), batch_size=1)
+    assert nights.failure is None
+    assert {row[0] for row in nights.rows().values()} == {"failed", "created"}
+
+
+def test_silence_adds_up_over_what_comes_now_and_then(nights: Nights, server: Ruled) -> None:
+    server.latency_seconds = 20
+    server.before = always(NotSentError("refused"))
+    nights.upload = {"max_attempts": 1}
+    nights.reading_seconds = 30
+    nights.night(sessions(100), batch_size=1)
+    assert isinstance(nights.failure, StoppedError)
+    assert 700 < server.clock.now() < 900
+
+
 def test_the_version_of_the_run_that_is_gone_stops_it(nights: Nights, server: Ruled) -> None:
     server.gone_versions = {VERSION}
     nights.night(sessions(3))
