@@ -13,7 +13,7 @@ from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.job import open_job
 from pipeline.ledger.database import opened_shadow
-from pipeline.ledger.sessions import Send
+from pipeline.ledger.settling import Send
 from pipeline.payload import create_body
 from pipeline.plan import find_files
 from pipeline.prepare import prepare

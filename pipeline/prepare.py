@@ -261,7 +261,8 @@ class _Preparation:
             self._collected.finished |= self._finished
 
     def take_last(self) -> Batch:
-        return self._collected.take()
+        is_limited = self._job.config.limit is not None and (self._sessions >= self._limit or not self._is_stopping())
+        return self._collected.take()._replace(is_limited=is_limited)
 
     # --- into the batch -----------------------------------------------------------------------------------
 

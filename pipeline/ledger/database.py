@@ -56,7 +56,7 @@ CREATE TABLE run (
 );
 CREATE TABLE source (
     run INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT,
-    state TEXT NOT NULL,             -- unchanged, reading, read, done
+    state TEXT NOT NULL,             -- unchanged, reading, limited, read, done
     records_read INTEGER NOT NULL DEFAULT 0, records_repaired INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run, path)
 ) WITHOUT ROWID;
