@@ -29,7 +29,7 @@ def add_earlier(job: Job, scattered: Scattered, is_stopping: Callable[[], bool])
     """Add what earlier runs read of the traces that are there; returns those with parts that nobody finds, and why."""
     read_now = frozenset(source.name for source in job.sources)
     files: dict[str, _File] = {}
-    for place in job.parts.find(scattered.keys(), without=read_now):
+    for place in job.parts.find(scattered.distinct_keys(), without=read_now):
         file = files.setdefault(place.path, _File(place.format, place.fingerprint))
         file.keys.update(dict.fromkeys(place.ordinals, place.key))
     missing: dict[bytes, str] = {}

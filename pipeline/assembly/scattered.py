@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pipeline import json_text
-from pipeline.assembly.spill import Spill, Stored
+from pipeline.assembly.spill import MEMORY_BYTES, Spill, Stored
 from pipeline.mappers.mapper import Mapper, Piece
 from pipeline.models import Part, Record
 
@@ -78,8 +78,8 @@ class Gathered(NamedTuple):
 class Scattered:
     """Keeps pieces on disk until all are there."""
 
-    def __init__(self, folder: Path) -> None:
-        self._spill = Spill(folder)
+    def __init__(self, folder: Path, *, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._spill = Spill(folder, memory_bytes=memory_bytes)
         self._mappers: list[Mapper] = []
         self._numbers: dict[str, int] = {}
         """By name, the place in that list."""
@@ -125,9 +125,9 @@ class Scattered:
         )
         self._spill.add(trace_key(mapper.name, piece.trace_id), _encode(head), record.raw)
 
-    def keys(self) -> Iterator[list[bytes]]:
+    def distinct_keys(self) -> Iterator[list[bytes]]:
         """The keys of all traces that have a piece here, in lists."""
-        return self._spill.keys()
+        return self._spill.distinct_keys()
 
     def gathered(self) -> Iterator[Gathered]:
         """Every trace, once all pieces are there."""

@@ -69,7 +69,7 @@ class Spill:
         if self._size >= self._memory_bytes:
             self._flush()
 
-    def keys(self) -> Iterator[list[bytes]]:
+    def distinct_keys(self) -> Iterator[list[bytes]]:
         """All keys, each once, in lists."""
         for group in self._tables(with_heads=False):
             yield list(group)
