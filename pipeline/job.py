@@ -18,6 +18,7 @@ from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
 from pipeline.plan import Source, fingerprint, left_out, recognise
+from pipeline.redaction.clean import Redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Job:
     mapping_sha256: str
     paths: dict[str, int]
     to_session: SessionMapper
+    redaction: Redaction
     parts: PartIndex
     scattered_formats: frozenset[str]
     """Formats of which some sources, now or in earlier runs, hold pieces that are no traces by themselves."""
@@ -75,8 +77,9 @@ class Job:
 def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
     try:
+        redaction = Redaction(config.mapping, salt=_salt(config))
         to_session = session_mapper(
-            config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
+            config.mapping, redaction, source_name=config.source.name, over_record=config.source.format == "custom"
         )
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error
@@ -121,7 +124,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         paths=paths,
         unchanged_paths=[paths[str(file)] for file in unchanged],
         policy=Policy(on_change=config.upload.on_change, retry_rejected=config.upload.retry_rejected),
-        keep_records=config.rejects.include_record,
+        keep_records=config.includes_record,
     )
     return Job(
         config=config,
@@ -132,6 +135,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         mapping_sha256=mapping_sha256,
         paths=paths,
         to_session=to_session,
+        redaction=redaction,
         parts=parts,
         scattered_formats=scattered,
         sources=sources,
@@ -177,6 +181,10 @@ def _begin_or_continue(
         started_at=iso(started),
     )
     return run, killed
+
+
+def _salt(config: Config) -> bytes:
+    return config.id_salt.get_secret_value().encode() if config.id_salt is not None else b""
 
 
 def _anchor(config: Config) -> str:

@@ -21,6 +21,7 @@ from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Record, Reject, SessionImport, Trace
 from pipeline.plan import Source, fingerprint_or_gone
 from pipeline.readers import read_records
+from pipeline.redaction.clean import Redaction
 from pipeline.units import DEFECTS, mapper_of, units_of
 
 BATCH_SESSIONS = 400
@@ -166,10 +167,11 @@ class _Preparation:
         part = _part(record)
         if record.problem is not None:
             problem = record.problem
-            self._collected.reject(Reject(part, "read", problem.kind, problem.error, format=record.format))
+            error = self._job.redaction.text(problem.error)
+            self._collected.reject(Reject(part, "read", problem.kind, error, format=record.format))
             return True
         mapper = mapper_of(record, source.mapper)
-        with _Rejecting(self._collected, (part,), mapper, "map"):
+        with self._rejecting((part,), mapper, "map"):
             if mapper is None:
                 raise RejectedError(source.doubt or "no format fits this file", kind="unknown_format")
             if mapper.piece_of is not None and is_trace:
@@ -214,7 +216,7 @@ class _Preparation:
             return
         is_young = held_from is not None and group.last_moment is not None and group.last_moment > held_from
         mapper = group.mapper
-        with _Rejecting(self._collected, group.parts, mapper, "assemble", group.trace_id):
+        with self._rejecting(group.parts, mapper, "assemble", group.trace_id):
             if group.whole:
                 [data] = group.values()
                 trace = mapper.map_trace(data)
@@ -283,7 +285,7 @@ class _Preparation:
 
     def _add_session(self, trace: Trace, mapper: Mapper, origin: _Origin, traces: int = 1) -> None:
         self._sessions += 1
-        with _Rejecting(self._collected, origin.parts, mapper, "map", trace.id):
+        with self._rejecting(origin.parts, mapper, "map", trace.id):
             session = self._job.to_session(
                 trace,
                 origin.data,
@@ -300,6 +302,11 @@ class _Preparation:
             if session.is_mended and not origin.repairs:  # of several records, nobody knows any more which one it was
                 self._collected.repaired[origin.parts[0].source] += 1
 
+    def _rejecting(
+        self, parts: tuple[Part, ...], mapper: Mapper | None, stage: str, trace_id: str | None = None
+    ) -> _Rejecting:
+        return _Rejecting(self._collected, self._job.redaction, parts, mapper, stage, trace_id)
+
     def _charge(self, parts: Sequence[Part], *, repaired: bool = False) -> None:
         for source, count in Counter(part.source for part in parts).items():
             self._collected.charge(source, count)
@@ -313,12 +320,14 @@ class _Rejecting:
     def __init__(
         self,
         collected: _Collected,
+        redaction: Redaction,
         parts: tuple[Part, ...],
         mapper: Mapper | None,
         stage: str,
         trace_id: str | None = None,
     ) -> None:
         self._collected = collected
+        self._redaction = redaction
         self._parts = parts
         self._mapper = mapper
         self._stage = stage
@@ -340,8 +349,9 @@ class _Rejecting:
             text = f"the mapper {name or '?'} failed on it ({type(error).__name__}); please report this"
         else:
             return False
+        text, trace_id = self._redaction.text(text), self._redaction.id(self._trace_id)
         for part in self._parts:
-            self._collected.reject(Reject(part, self._stage, why, text, self._trace_id, name))
+            self._collected.reject(Reject(part, self._stage, why, text, trace_id, name))
         return True
 
 

@@ -30,6 +30,7 @@ from pipeline.facts import facts, trace_sha256
 from pipeline.mappers.custom import compile_expression
 from pipeline.models import Part, SessionImport, Trace
 from pipeline.payload import payload_sha256
+from pipeline.redaction.clean import Redaction
 
 MAX_CUSTOM_ID = 200
 """Characters. The API's own limit is unknown (api-contract 11.3)."""
@@ -47,8 +48,12 @@ _RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import
 SessionMapper = Callable[..., SessionImport]
 
 
-def session_mapper(config: MappingConfig, *, source_name: str | None, over_record: bool) -> SessionMapper:
+def session_mapper(
+    config: MappingConfig, redaction: Redaction, *, source_name: str | None, over_record: bool
+) -> SessionMapper:
     """Compile the mapping once; the result turns (trace, data, parts, repairs, family, format) into a session.
+
+    What `redaction` takes out of a trace is out before anything is made of it.
 
     What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
 
@@ -69,8 +74,10 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         format: str,
         **assembled: Any,
     ) -> SessionImport:
-        seen = (data if over_record else _plain(trace)) if context_of or extra else None
-        context_value = _context(trace) if context_of is None else _checked_context(context_of(seen))
+        if redaction.is_needed:
+            trace = redaction.trace(trace)
+        seen = (redaction.dropped(data) if over_record else _plain(trace)) if context_of or extra else None
+        context_value = _context(trace) if context_of is None else _checked_context(redaction.value(context_of(seen)))
         metadata = _metadata(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
         trace_id = _content_id(data) if is_numbered else trace.id
@@ -79,7 +86,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         if custom_id != full_id:
             metadata["custom_id"] = full_id
         for key, value_of in extra.items():
-            metadata[key] = value_of(seen)
+            metadata[key] = redaction.value(value_of(seen))
         context, metadata_bytes, is_mended = _serialise(context_value, metadata, repairs, config.max_value_bytes)
         return SessionImport(
             custom_id=custom_id,
