@@ -91,7 +91,7 @@ def trace_of_spans(
         models=models,
         tokens=tokens,
         cost=cost,
-        partial=stated.partial or _partial(ordered, ids),
+        partial=stated.partial or missing_parents(ordered),
     )
 
 
@@ -140,6 +140,18 @@ def not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) -
     return [span for span in spans if has_count(span) and not told.get(span.parent_id or "", False)]
 
 
+def missing_parents(spans: Sequence[Span]) -> str | None:
+    """Why these are not all spans of their trace, where parents tell it."""
+    ids = {span.id for span in spans}
+    missing = sorted({span.parent_id for span in spans if span.parent_id is not None and span.parent_id not in ids})
+    if missing:
+        shown = ", ".join(missing[:_SHOWN_PARENTS]) + (", …" if len(missing) > _SHOWN_PARENTS else "")
+        return f"{len(missing)} parent span(s) not in the export: {shown}"
+    if spans and all(span.parent_id is not None for span in spans):
+        return "no root span in the export"  # parents in a circle
+    return None
+
+
 # --- parts ------------------------------------------------------------------------------------------------
 
 
@@ -162,16 +174,6 @@ def _error(roots: Sequence[Span], spans: Sequence[Span]) -> str:
         return last
     told = [span.error for span in spans if span.error not in (None, NO_MESSAGE)]
     return told[-1] or NO_MESSAGE if told else NO_MESSAGE
-
-
-def _partial(spans: Sequence[Span], ids: set[str]) -> str | None:
-    missing = sorted({span.parent_id for span in spans if span.parent_id is not None and span.parent_id not in ids})
-    if missing:
-        shown = ", ".join(missing[:_SHOWN_PARENTS]) + (", …" if len(missing) > _SHOWN_PARENTS else "")
-        return f"{len(missing)} parent span(s) not in the export: {shown}"
-    if spans and all(span.parent_id is not None for span in spans):
-        return "no root span in the export"  # parents in a circle
-    return None
 
 
 def _document_text(document: Any) -> str | None:
