@@ -55,12 +55,10 @@ _CONTEXT = (
 )
 _JSON = ("usageDetails", "costDetails", "modelParameters", "toolDefinitions", "toolCalls", "toolCallNames")
 """What files of texts only (CSV) write as JSON."""
-_ONLY_OF_SPANS = frozenset([
-    "traceId", "traceName", "startTime", "type", "level", "isRootObservation", "parentObservationId", "totalCost",
-    "usageDetails",
-])
 # fmt: on
 _DEFAULTS = {"bookmarked": False, "public": False}
+_OF_STAND_INS = {"type": "SPAN", "level": "DEFAULT", "isRootObservation": True, "totalCost": 0}
+"""What Langfuse writes into each, so that it looks like an observation."""
 
 
 def split(record: Any) -> Iterator[tuple[str, Any]]:
@@ -110,9 +108,9 @@ def assemble(records: Iterable[Any]) -> Trace | None:
     for record in records:
         kind = kind_of(record)
         if kind is Kind.OBSERVATION:
-            observations.append(_in_camel_case(record))
+            observations.append(_stated(record))
         elif kind is Kind.SCORE:
-            scores.append(_in_camel_case(record))
+            scores.append(_stated(record))
         else:
             wholes.append(record)
     if not wholes and not observations:
@@ -188,9 +186,11 @@ def _scored(score: Mapping[str, Any]) -> tuple[str | None, str | None]:
 # --- rows -------------------------------------------------------------------------------------------------
 
 
-def _in_camel_case(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as the API spells it, so that a span is the same wherever it was exported."""
-    return {_camel(name): value for name, value in row.items()} if "trace_id" in row else row
+def _stated(row: dict[str, Any]) -> dict[str, Any]:
+    """What is not empty, as the API spells it, so that a span is the same wherever it was exported."""
+    if "trace_id" in row:
+        return {_camel(name): value for name, value in row.items() if value or value.__class__ not in fields.EMPTY}
+    return {name: value for name, value in row.items() if value or value.__class__ not in fields.EMPTY}
 
 
 @lru_cache(maxsize=1_000)
@@ -206,9 +206,12 @@ def _without_stand_in(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | 
 
 def _row_of(stand_in: Mapping[str, Any]) -> dict[str, Any]:
     """The row of the trace that Langfuse made the stand-in from."""
-    row = {name: value for name, value in stand_in.items() if name not in _ONLY_OF_SPANS}
-    name = stand_in.get("traceName") or stand_in.get("name")
-    return row | {"id": stand_in["traceId"], "timestamp": stand_in.get("startTime"), "name": name}
+    row = {name: value for name, value in stand_in.items() if value != _OF_STAND_INS.get(name)}
+    if row.setdefault("name", row.get("traceName")) == row.get("traceName"):
+        row.pop("traceName", None)
+    row["timestamp"] = row.pop("startTime", None)
+    row["id"] = row.pop("traceId")
+    return row
 
 
 def _newest(wholes: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[Any]]:
@@ -265,9 +268,7 @@ def _by_place(scores: Iterable[Mapping[str, Any]], ids: set[str | None]) -> dict
     found: dict[str, list[Any]] = {}
     for score in scores:
         observation_id = _scored(score)[1]
-        own = {name: value for name, value in score.items() if not fields.is_empty(value)}
-        for name in ("traceId", "projectId", "subject"):
-            own.pop(name, None)
+        own = {name: value for name, value in score.items() if name not in ("traceId", "projectId", "subject")}
         place = observation_id if observation_id is not None and observation_id in ids else ""
         if place:
             own.pop("observationId", None)
@@ -320,7 +321,7 @@ def _of_observations(rows: list[dict[str, Any]], scores: list[dict[str, Any]]) -
     trace_id = fields.id_of(rows[0].get("traceId"), "traceId")
     stand_in = f"t-{trace_id}"
     ids = {fields.id_of(row.get("id"), "id") for row in rows}
-    roots = [row for row in rows if row.get("parentObservationId") in (None, "", stand_in)]
+    roots = [row for row in rows if row.get("parentObservationId") in (None, stand_in)]
     roots = roots or [row for row in rows if _is_true(row.get("isRootObservation"))]
     known = _context(rows, roots)
     by_place = _by_place(scores, ids)
@@ -361,8 +362,9 @@ def _of_observations(rows: list[dict[str, Any]], scores: list[dict[str, Any]]) -
 def _context(rows: Sequence[Mapping[str, Any]], roots: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the rows tell of their trace: the roots first, then whichever is first."""
     known: dict[str, Any] = {}
+    unknown = set(_CONTEXT)
     for row in (*roots, *rows):
-        for name in _CONTEXT:
-            if name not in known and not fields.is_empty(row.get(name)):
-                known[name] = row[name]
+        for name in row.keys() & unknown:
+            known[name] = row[name]
+            unknown.remove(name)
     return known
