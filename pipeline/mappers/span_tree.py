@@ -6,6 +6,7 @@ For every format whose records are spans. The rules (formats.md section 0), the 
 |---|---|
 | input | what the export states; the first root that has an input; the last user message of the first model call |
 | output | what the export states; the last root that has an output; the last answer of the last model call |
+| … of model calls in no shape that messages knows | as they stand |
 | … of a root that is a model call | its last user message, its last answer: the messages before repeat other turns |
 | system | what is stated; the first model call with a system message |
 | started_at, ended_at | the first start, the last end (none while a root has not ended) |
@@ -62,12 +63,19 @@ def trace_of_spans(
         costs = [span.cost for span in not_summed_above(ordered, lambda span: span.cost is not None)]
         cost = math.fsum(each for each in costs if each is not None) if costs else None
     calls = [span for span in ordered if span.type == "GENERATION"]
+    answering = calls[::-1] if status is not Status.FAILED else []
     turn = Turn(
-        input=_first(input, map(_asked, roots), (messages.last_user(call.input) for call in calls)),
+        input=_first(
+            [input],
+            map(_asked, roots),
+            (messages.last_user(call.input) for call in calls),
+            (call.input for call in calls),
+        ),
         output=_first(
-            output,
+            [output],
             map(_answered, reversed(roots)),
-            (messages.last_assistant(call.output) for call in reversed(calls)) if status is not Status.FAILED else (),
+            (messages.last_assistant(call.output) for call in answering),
+            (call.output for call in answering),
         ),
         started_at=started_at,
         ended_at=ended_at,
@@ -156,10 +164,8 @@ def missing_parents(spans: Sequence[Span]) -> str | None:
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def _first(stated: Any, of_roots: Iterable[Any], of_calls: Iterable[Any]) -> Any:
-    return next(
-        (value for values in ((stated,), of_roots, of_calls) for value in values if not fields.is_empty(value)), None
-    )
+def _first(*sources: Iterable[Any]) -> Any:
+    return next((value for values in sources for value in values if not fields.is_empty(value)), None)
 
 
 def _asked(root: Span) -> Any:
