@@ -18,6 +18,7 @@ observations name as their parent. It counts as the row where the row itself is 
 | sessionId, userId, traceName, release, environment, version, projectId, tags or traceTags | conversation_id, user_id, name, …: of the root, else of the first observation that has it |
 | traceTimestamp | started_at; 1970 is "none" |
 | metadata of the root | metadata, and the span's too |
+| usageDetails, totalCost of all | tokens, cost: their sums, as in Langfuse (and as with a row of the trace) |
 | updatedAt of observations and scores | revision |
 
 A root has no parent, or isRootObservation says it is one although the parent it names never came to Langfuse.
@@ -33,6 +34,7 @@ scores and observations loses those that are there. A trace without any row or o
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -333,6 +335,7 @@ def _of_observations(rows: list[dict[str, Any]], scores: list[dict[str, Any]]) -
             span = dataclasses.replace(span, error=NO_MESSAGE)  # so that a message from inside explains it
         spans.append(span)
         revisions.append(revision)
+    costs = [span.cost for span in spans if span.cost is not None]
     started_at = fields.time_of(known.get("traceTimestamp"), "traceTimestamp")
     project = fields.id_of(known.get("projectId"), "projectId")
     metadata = unwrap(roots[0].get("metadata")) if roots else None
@@ -353,6 +356,8 @@ def _of_observations(rows: list[dict[str, Any]], scores: list[dict[str, Any]]) -
             {"scores": by_place[""]} if "" in by_place else {},
         ),
         origin={"format": "langfuse"} if project is None else {"format": "langfuse", "project": project},
+        tokens=fields.sum_tokens(spans),
+        cost=math.fsum(costs) if costs else None,
         revision=max(revisions) or None,
         partial=f"the trace's own row ({stand_in}) is not in the export" if lacks_row else None,
     )
