@@ -28,7 +28,7 @@ exported while it ran is older than the same one ended.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields, langsmith_records, messages
@@ -107,11 +107,15 @@ def detect(sample: Sequence[Any]) -> Detection:
 
 
 def _take_conversation_id(runs: Sequence[Run], own: dict[str, Any], rest: dict[str, Any]) -> str | None:
-    found = _take_id(runs, "rest", "thread_id", rest)
-    return found or next((found for key in _CONVERSATION if (found := _take_id(runs, "own", key, own))), None)
+    places = (("rest", "thread_id", rest), *(("own", key, own) for key in _CONVERSATION))
+    found = next((found for place in places if (found := _take_id(runs, *place)) is not None), None)
+    for key in _CONVERSATION:
+        if found is not None and own.get(key) == found:
+            del own[key]
+    return found
 
 
-def _take_id(runs: Sequence[Run], place: Literal["own", "rest"], key: str, of_trace: dict[str, Any]) -> str | None:
+def _take_id(runs: Sequence[Run], place: str, key: str, of_trace: dict[str, Any]) -> str | None:
     """The id under this key in the first run that has one; taken out of what is kept of the trace."""
     for run in runs:
         value = getattr(run, place).get(key)

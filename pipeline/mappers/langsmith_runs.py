@@ -90,18 +90,18 @@ def read(run: Mapping[str, Any]) -> Run:
     run_id = langsmith_records.id_of(run)
     place = f"runs[{run_id}]"
     run = _ungrouped(run)
-    extra = unwrap(run.get("extra"))
+    extra = _decoded(run.get("extra"))
     rest = {
-        key: unwrap(value) if key in _JSON else value
-        for key, value in run.items()
-        if key not in _MODELLED and not fields.is_empty(value)
+        key: value
+        for key, stated in run.items()
+        if key not in _MODELLED and not fields.is_empty(value := _decoded(stated) if key in _JSON else stated)
     }
     own = _own_metadata(run, extra, rest)
     stated_type = fields.text_of(run.get("run_type"), f"{place}.run_type") or ""
     kind = _TYPES.get(stated_type.lower(), "SPAN")
     if kind == "SPAN" and stated_type:
         rest["run_type"] = stated_type
-    outputs = unwrap(run.get("outputs"))
+    outputs = _decoded(run.get("outputs"))
     usage = usage_of(outputs, own) if kind in _CALLS else {}
     tokens = tokens_of(run, usage, place)
     status = str(run.get("status") or "")
@@ -180,8 +180,14 @@ def _own_metadata(run: Mapping[str, Any], extra: Any, rest: dict[str, Any]) -> d
     return own
 
 
-def value_of(value: Any, wrapper: str) -> Any:
-    value = unwrap(value)
+def _decoded(column: Any) -> Any:
+    """A column that holds JSON; the bulk export may write an empty one as the text "null"."""
+    return None if column == "null" else unwrap(column)
+
+
+def value_of(column: Any, wrapper: str) -> Any:
+    """Inputs or outputs, out of the object that the SDKs wrap around what is none."""
+    value = _decoded(column)
     if isinstance(value, dict) and len(value) == 1 and wrapper in value:
         return unwrap(value[wrapper])
     return None if fields.is_empty(value) else value
@@ -219,7 +225,7 @@ def _keep_the_odd(run: Mapping[str, Any], span: Mapping[str, Any], status: str, 
     for key, name in _PREVIEWS.items():
         if fields.is_empty(span[name]) and not fields.is_empty(run.get(key)):
             rest[key] = run[key]
-    if events := _events(unwrap(run.get("events")), fields.is_empty(span["output"])):
+    if events := _events(_decoded(run.get("events")), fields.is_empty(span["output"])):
         rest["events"] = events
     for key in _URLS:
         if key in rest:
