@@ -39,7 +39,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.mappers import fields, langsmith_records
-from pipeline.mappers.langsmith_usage import COUNTED, cost_of, inner, tokens_of, usage_of
+from pipeline.mappers.langsmith_usage import COUNTED, Usage, inner, usage_of, usage_told
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.span_tree import NO_MESSAGE
 from pipeline.models import Span
@@ -102,8 +102,10 @@ def read(run: Mapping[str, Any]) -> Run:
     if kind == "SPAN" and stated_type:
         rest["run_type"] = stated_type
     outputs = _decoded(run.get("outputs"))
-    usage = usage_of(outputs, own) if kind in _CALLS else {}
-    tokens = tokens_of(run, usage, place)
+    usage = usage_of(run, place)
+    if kind in _CALLS and (not usage.tokens or usage.cost is None):
+        told = usage_told(outputs, own)
+        usage = Usage(usage.tokens or told.tokens, told.cost if usage.cost is None else usage.cost)
     status = str(run.get("status") or "")
     span = {
         "id": run_id,
@@ -116,8 +118,8 @@ def read(run: Mapping[str, Any]) -> Run:
         "output": value_of(outputs, "output"),
         "error": _error(run, status),
         "model": _take_model(own, extra, outputs) if kind in _CALLS else None,
-        "tokens": tokens,
-        "cost": cost_of(run, usage, tokens, place),
+        "tokens": usage.tokens,
+        "cost": usage.cost,
     }
     _keep_the_odd(run, span, status, rest)
     return Run(

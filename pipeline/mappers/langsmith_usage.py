@@ -19,10 +19,10 @@ langchain-core 1.8.3, tracers/langchain.py (usage_metadata of generations); form
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.nested_json import unwrap
 
@@ -31,62 +31,59 @@ _DETAILS = {"prompt_token_details": "input", "completion_token_details": "output
 _COSTS = ("prompt_cost", "completion_cost")
 COUNTED = frozenset([*_COUNTS, *_DETAILS, "total_cost"])
 """The fields of a run that become tokens and cost, and are kept nowhere else."""
-_USAGE = {**_COUNTS, "input_tokens": "input", "output_tokens": "output"}
-_USAGE_DETAILS = {"input_token_details": "input", "output_token_details": "output"}
+_TOLD = {**_COUNTS, "input_tokens": "input", "output_tokens": "output"}
+_TOLD_DETAILS = {"input_token_details": "input", "output_token_details": "output"}
 
 
-def tokens_of(run: Mapping[str, Any], usage: Mapping[str, Any], place: str) -> dict[str, int]:
-    """Counts by kind. Raises RejectedError, naming the field in the run at `place`."""
+class Usage(NamedTuple):
+    """What one run used."""
+
+    tokens: Mapping[str, int]
+    cost: float | None
+    """USD."""
+
+
+def usage_of(run: Mapping[str, Any], place: str) -> Usage:
+    """What LangSmith counted. Raises RejectedError, naming the field in the run at `place`."""
     counts = fields.tokens_of({name: run.get(name) for name in _COUNTS}, place)
     tokens = {_COUNTS[name]: count for name, count in counts.items()}
     for name, prefix in _DETAILS.items():
-        details = unwrap(run.get(name))
-        if details:
+        if details := unwrap(run.get(name)):
             raw = details["raw"] if isinstance(details, dict) and details.keys() == {"raw"} else details
             counts = fields.tokens_of(raw, f"{place}.{name}")
             tokens |= {f"{prefix}_{kind}": count for kind, count in counts.items()}
-    return tokens if any(tokens.values()) else _counted(usage)
-
-
-def cost_of(run: Mapping[str, Any], usage: Mapping[str, Any], tokens: Mapping[str, int], place: str) -> float | None:
-    """USD. Raises RejectedError, naming the field in the run at `place`."""
     cost = fields.number_of(run.get("total_cost"), f"{place}.total_cost")
     if cost is None:
-        parts = [fields.number_of(run.get(name), f"{place}.{name}") for name in _COSTS]
-        stated = [part for part in parts if part is not None]
-        cost = sum(stated) if stated else _own_cost(usage)
-    return cost if cost or tokens else None
+        parts = [fields.number_of(run[name], f"{place}.{name}") for name in _COSTS if name in run]
+        cost = sum(part for part in parts if part is not None) or None
+    return _without_zeros(tokens, cost)
 
 
-def usage_of(outputs: Any, own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a call of a model says that it used, wherever it says so; it stays there, too."""
+def usage_told(outputs: Any, own: Mapping[str, Any]) -> Usage:
+    """What the application says that a call of a model used, wherever it says so."""
     llm_output = inner(outputs, "llm_output")
     places = ((outputs, "usage_metadata"), (own, "usage_metadata"), (llm_output, "token_usage"), (llm_output, "usage"))
-    for place, key in (*places, (outputs, "usage")):
-        if usage := inner(place, key):
-            return usage
-    generations = outputs.get("generations") if isinstance(outputs, dict) else None
-    while isinstance(generations, list) and generations:
-        generations = generations[0]  # [[generation]], or [generation] in runs of older SDKs
-    return inner(inner(inner(generations, "message"), "kwargs"), "usage_metadata")
+    told = next((found for place, key in (*places, (outputs, "usage")) if (found := inner(place, key))), None)
+    if told is None:
+        generations = outputs.get("generations") if isinstance(outputs, dict) else None
+        while isinstance(generations, list) and generations:
+            generations = generations[0]  # [[generation]], or [generation] in runs of older SDKs
+        told = inner(inner(inner(generations, "message"), "kwargs"), "usage_metadata")
+    tokens = {kind: told[name] for name, kind in _TOLD.items() if told.get(name).__class__ is int}
+    for name, prefix in _TOLD_DETAILS.items():
+        details = inner(told, name)
+        tokens |= {f"{prefix}_{kind}": count for kind, count in details.items() if count.__class__ is int}
+    cost: Any = told.get("total_cost")
+    is_cost = cost.__class__ in (int, float) and math.isfinite(cost)
+    return _without_zeros(tokens, float(cost) if is_cost else None)
 
 
 def inner(value: Any, key: str) -> dict[str, Any]:
     """The object under this key, or an empty one."""
-    found = value.get(key) if isinstance(value, Mapping) else None
+    found = value.get(key) if isinstance(value, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _counted(usage: Mapping[str, Any]) -> dict[str, int]:
-    tokens = {kind: usage[name] for name, kind in _USAGE.items() if usage.get(name).__class__ is int}
-    for name, prefix in _USAGE_DETAILS.items():
-        details = inner(usage, name)
-        tokens |= {f"{prefix}_{kind}": count for kind, count in details.items() if count.__class__ is int}
-    return tokens if any(tokens.values()) else {}
-
-
-def _own_cost(usage: Mapping[str, Any]) -> float | None:
-    try:
-        return fields.number_of(usage.get("total_cost"), "total_cost")
-    except RejectedError:
-        return None  # it is the application's own, and is kept where it stands
+def _without_zeros(tokens: dict[str, int], cost: float | None) -> Usage:
+    counted = tokens if any(tokens.values()) else {}
+    return Usage(counted, cost if cost or counted else None)
