@@ -59,15 +59,13 @@ def assemble(records: Iterable[Any]) -> Trace | None:
     """One trace of its runs, each there once. Raises RejectedError, naming the run and its field."""
     runs: list[Run] = []
     trace_id = None
-    is_lost = True
     for record in records:
         run = fields.object_of(record)
-        is_lost = is_lost and langsmith_records.is_lost_update(run)
         runs.append(read(run))
         trace_id = trace_id or langsmith_records.trace_id_of(run, runs[-1].span["id"])
     if not runs:
         return None
-    if is_lost:
+    if all(run.is_update_alone and not run.tells_its_place for run in runs):
         raise RejectedError(
             "an update of a run whose create is not in the export, and without trace_id and dotted_order, which would "
             "tell its trace; export the creates too",
@@ -87,7 +85,7 @@ def assemble(records: Iterable[Any]) -> Trace | None:
         origin={"format": "langsmith"} | _project(rest),
         metadata=fields.beside(own, "langsmith", rest),
         revision=max([run.span["ended_at"] or run.span["started_at"] or "" for run in runs]) or None,
-        partial="an update of the outer run, without its create" if is_whole and lead.is_update_alone else None,
+        partial=_partial(lead) if is_whole else None,
     )
     return trace_of_spans(
         [span_of(run, lead) for run in runs],
@@ -125,6 +123,14 @@ def _take_id(runs: Sequence[Run], place: str, key: str, of_trace: dict[str, Any]
                 if of_trace.get(key) == value:
                     del of_trace[key]
                 return found
+    return None
+
+
+def _partial(outer: Run) -> str | None:
+    if outer.is_update_alone:
+        return "an update of the outer run, without its create"
+    if not outer.tells_its_place:
+        return "the export does not tell which runs belong together (trace_id, parent_run_id, dotted_order)"
     return None
 
 

@@ -36,11 +36,13 @@ from typing import Any
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.mapper import Piece
+from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score
 
 _LISTS = {"runs": "run", "items": "run", "post": "post", "patch": "patch"}
 _IDS = frozenset(["id", "run_id"])
 _LAID_OVER = frozenset(["extra", "metadata", "attachments"])
+_PLACE = frozenset(["trace_id", "dotted_order", "parent_run_id", "parent_run_ids", "is_root", "child_runs"])
 _SEGMENT = re.compile(r"(\d{8}T\d{6})(\d*)Z(.+)", re.ASCII | re.DOTALL)
 
 
@@ -103,7 +105,7 @@ def trace_id_of(run: Mapping[str, Any], run_id: str) -> str:
     above = [*_path(run), *_ids(run.get("parent_run_ids"))]
     if above:
         return above[0]
-    if fields.id_of(run.get("parent_run_id"), "parent_run_id") is not None:
+    if fields.id_of(run.get("parent_run_id"), "parent_run_id") is not None or run.get("is_root") is False:
         raise RejectedError(
             "trace_id is missing, and so are dotted_order and parent_run_ids, which would tell it; "
             "export the runs with their trace_id",
@@ -133,15 +135,14 @@ def started_at(run: Mapping[str, Any]) -> str | None:
     return fields.time_of(f"{last[1]}.{last[2][:6] or 0}", "dotted_order") if last is not None else None
 
 
-def is_lost_update(run: Mapping[str, Any]) -> bool:
-    """Does it tell only that some run has ended, and not which trace that was part of?"""
-    told = ("start_time", "run_type", "trace_id", "dotted_order", "parent_run_id", "parent_run_ids")
-    return all(fields.is_empty(run.get(key)) for key in told)
-
-
 def is_update_alone(run: Mapping[str, Any]) -> bool:
     """Is it an update whose create is not there? (Rows of all exports have at least one of the two.)"""
     return fields.is_empty(run.get("start_time")) and fields.is_empty(run.get("run_type"))
+
+
+def tells_its_place(run: Mapping[str, Any]) -> bool:
+    """Does the export have any field that would tell a trace, or a parent? (`export_fields` may leave out all.)"""
+    return bool(run.keys() & _PLACE)
 
 
 def _path(run: Mapping[str, Any]) -> list[str]:
@@ -155,6 +156,7 @@ def _path(run: Mapping[str, Any]) -> list[str]:
 
 
 def _ids(value: Any) -> list[str]:
+    value = unwrap(value)
     return [item for item in value if isinstance(item, str) and item] if isinstance(value, (list, tuple)) else []
 
 
@@ -174,10 +176,10 @@ def _with_children(run: Any) -> Iterator[Any]:
         if not children or not isinstance(children, list):
             yield run
             continue
-        yield {key: value for key, value in run.items() if key != "child_runs"}
         own_id = run.get("id", run.get("run_id"))
-        above = [run.get("trace_id"), *_path(run), own_id]
-        known = {"parent_run_id": own_id, "trace_id": next(value for value in above if value or value is own_id)}
+        trace_id = next((value for value in (run.get("trace_id"), *_path(run)) if value), own_id)
+        yield {**run, "trace_id": trace_id, "child_runs": []}
+        known = {"parent_run_id": own_id, "trace_id": trace_id}
         waiting += [_filled(child, known) for child in reversed(children)]
 
 

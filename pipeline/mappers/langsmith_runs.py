@@ -17,7 +17,8 @@
 | tags, feedback_stats, serialized, and all else that is not empty | metadata.langsmith, under its own name |
 | inputs_s3_urls, outputs_s3_urls | the same; metadata.langsmith.offloaded names the value that is only there |
 
-JSON in texts is decoded in inputs, outputs, extra, events, feedback_stats, serialized (the bulk export writes them so).
+JSON in texts is decoded in inputs, outputs, extra, events, feedback_stats, serialized, tags, parent_run_ids: the bulk
+export writes them so.
 
 Left out:
 - what repeats the outer run of the trace: metadata, tags, runtime, thread, project, … (LangChain gives them to each
@@ -30,7 +31,8 @@ Left out:
 
 Sources: langsmith 0.15.1 from PyPI: schemas.py (Run), run_helpers.py, types/run.py (API v2); langchain-core 1.8.3:
 tracers/core.py, tracers/langchain.py (inputs and outputs of each run_type); runs that both wrote into a client of
-ours; docs.langchain.com/langsmith/run-data-format and data-export; formats.md section 2.
+ours; langchain-ai/docs, src/langsmith/run-data-format.mdx and data-export.mdx (the columns of the bulk export);
+formats.md section 2.
 """
 
 from __future__ import annotations
@@ -83,6 +85,7 @@ class Run(NamedTuple):
     status: str
     """success, error, pending, or whatever it says; "" where it says nothing."""
     is_update_alone: bool
+    tells_its_place: bool
 
 
 def read(run: Mapping[str, Any]) -> Run:
@@ -126,9 +129,10 @@ def read(run: Mapping[str, Any]) -> Run:
         span=span,
         own=own,
         rest=rest,
-        tags=fields.tags_of(unwrap(run.get("tags")), f"{place}.tags"),
+        tags=fields.tags_of(_decoded(run.get("tags")), f"{place}.tags"),
         status=status.lower(),
         is_update_alone=langsmith_records.is_update_alone(run),
+        tells_its_place=langsmith_records.tells_its_place(run),
     )
 
 
@@ -138,10 +142,11 @@ def span_of(run: Run, lead: Run) -> Span:
         return Span(**run.span)
     own = {key: value for key, value in run.own.items() if key not in lead.own or lead.own[key] != value}
     rest = {key: value for key, value in run.rest.items() if key not in _REPEATED or lead.rest.get(key) != value}
-    if extra := rest.get("extra"):
-        of_lead = lead.rest.get("extra", {})
-        extra = {key: value for key, value in extra.items() if key != "runtime" or of_lead.get(key) != value}
-        rest = {key: value for key, value in rest.items() if key != "extra"} | ({"extra": extra} if extra else {})
+    extra = inner(rest, "extra")
+    if "runtime" in extra and extra["runtime"] == inner(lead.rest, "extra").get("runtime"):
+        rest["extra"] = {key: value for key, value in extra.items() if key != "runtime"}
+        if not rest["extra"]:
+            del rest["extra"]
     if tags := [tag for tag in run.tags if tag not in lead.tags]:
         rest["tags"] = tags
     return Span(**run.span, metadata=fields.beside(own, "langsmith", rest))

@@ -278,6 +278,19 @@ class TestIds:
     def test_the_start_stands_in_dotted_order_too(self) -> None:
         assert span(run(start_time=None)).started_at == f"{START}Z"
 
+    def test_lists_may_be_json_in_texts(self) -> None:
+        inner = call(parent_run_id=None, trace_id=None, dotted_order=None, parent_run_ids='["r-1"]', tags='["a", "b"]')
+        mapped = span(run(), inner, id="r-2")
+        assert (mapped.parent_id, mapped.metadata["langsmith"]["tags"]) == ("r-1", ["b"])
+
+    def test_runs_of_an_export_without_any_of_these_stand_alone_and_are_marked(self) -> None:
+        fields = ("id", "name", "run_type", "start_time", "end_time", "status", "total_tokens", "total_cost")
+        trace = one({key: call()[key] for key in fields})
+        assert (trace.id, trace.partial) == (
+            "r-2",
+            "the export does not tell which runs belong together (trace_id, parent_run_id, dotted_order)",
+        )
+
     def test_a_run_whose_parent_is_not_there_is_kept_and_marked(self) -> None:
         trace = one(call())
         assert trace.partial == "1 parent span(s) not in the export: r-1"
@@ -356,6 +369,11 @@ class TestFields:
     def test_metadata_that_differ_are_all_kept(self) -> None:
         trace = one(run(extra={"metadata": {"plan": "free"}}, metadata={"plan": "paid", "k": 1}))
         assert trace.metadata == {"plan": "free", "k": 1, "langsmith": {"metadata": {"plan": "paid"}}}
+
+    def test_an_extra_that_is_no_object_is_kept(self) -> None:
+        trace = one(run(extra=7), call(extra="odd"))
+        assert trace.metadata == {"langsmith": {"extra": 7}}
+        assert trace.turns[0].spans[1].metadata["langsmith"]["extra"] == "odd"
 
     def test_offloaded_values_are_named_and_their_urls_lose_the_signature(self) -> None:
         urls = {"ROOT": {"presigned_url": "/download?jwt=secret", "s3_url": "s3://b/k"}}
@@ -436,6 +454,7 @@ class TestUsage:
         (run(total_tokens=1.5), "bad_field", r"runs\[r-1\].total_tokens must be a whole number"),
         (run(total_cost="cheap"), "bad_field", r"runs\[r-1\].total_cost must be a number"),
         (call(trace_id=None, dotted_order=None), "no_trace_id", "trace_id is missing, and so are dotted_order"),
+        ({"id": "r-2", "run_type": "llm", "is_root": False}, "no_trace_id", "export the runs with their trace_id"),
         ({"runs": 3}, "bad_field", "runs must be a list of runs"),
         ({"runs": [3]}, "not_an_object", "a number, not an object"),
         ({"runs": [run(), run(id="r-9", trace_id="r-9")]}, "several_traces", "runs of several traces"),
