@@ -22,6 +22,9 @@ OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "download
 HELICONE = {"request_id": "1", "request_created_at": "2026-01-01", "response_status": 200, "delay_ms": 1,
             "request_body": {"messages": []}, "request_properties": {}}  # fmt: skip
 MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
+RUN = {"id": "1", "trace_id": "1", "run_type": "chain", "inputs": {"input": "q"}, "outputs": None, "extra": {}}
+UPDATE = {"id": "1", "dotted_order": "20260822T080000000000Z1", "end_time": "2026-01-01", "outputs": {}}
+EXAMPLE = {"inputs": {"question": "q"}, "outputs": {"answer": "a"}, "metadata": {}}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -48,6 +51,15 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
+        (RUN, "langsmith"),
+        ({"run_type": "llm", "id": 1, "trace_id": 2}, "langsmith"),
+        ({"run_id": "1", "run_type": "llm", "parent_run_id": None, "inputs": None}, "langsmith"),
+        ({"runs": [RUN], "cursors": {"next": None}}, "langsmith"),
+        ({"items": [RUN | {"run_type": "CHAIN"}]}, "langsmith"),
+        ({"post": [], "patch": [UPDATE]}, "langsmith"),
+        (UPDATE, "langsmith"),
+        (EXAMPLE, "langsmith-dataset"),
+        (EXAMPLE | {"id": "e", "dataset_id": "d", "outputs": None}, "langsmith-dataset"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -101,8 +113,6 @@ def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
     [
         ({"resourceSpans": []}, "OTLP"),
         ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
-        ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
-        ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
         ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
         ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
@@ -113,6 +123,22 @@ def test_a_known_format_that_comes_later_is_named(record: Any, words: str) -> No
     guess = detect_format([record] * 3)
     assert not guess.is_sure
     assert words in doubt(guess)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"op_name": "f", "trace_id": "1", "inputs": {"q": 1}, "output": "a", "started_at": "2026-01-01"},
+        {"inputs": {"q": 1}, "expectations": {"a": 1}},
+        {"inputs": "q", "outputs": "a"},
+        {"inputs": {"q": 1}, "outputs": {"a": 1}, "score": 1, "latency": 2},
+        {"runs": 3, "failed": 0},
+        {"items": [{"id": "1", "name": "n"}]},
+        {"run_id": "7", "status": "ok", "inputs": {"x": 1}},
+    ],
+)
+def test_other_records_with_inputs_or_runs_are_not_taken_for_langsmith(record: Any) -> None:
+    assert not detect_format([record]).is_sure
 
 
 def test_single_messages_are_named() -> None:

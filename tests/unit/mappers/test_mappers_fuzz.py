@@ -124,6 +124,32 @@ BODIES: list[dict[str, Any]] = [
     },
     {"request_body": {"helicone_message": "…"}, "response_body": {"error": {"message": "no"}}},
 ]
+RUN = {
+    "id": "r1", "trace_id": "r1", "parent_run_id": None, "dotted_order": "20260822T080000000000Zr1", "name": "n",
+    "run_type": "llm", "start_time": "2026-08-22T08:00:00.000250", "end_time": "2026-08-22T08:00:01+00:00",
+    "status": "success", "error": None, "session_id": "p", "tags": ["a"], "is_root": True, "app_path": "/r",
+    "inputs": {"messages": [[{"lc": 1, "id": ["HumanMessage"], "kwargs": {"content": "q"}}]]},
+    "outputs": {
+        "generations": [[{"text": "a", "message": {"kwargs": {"content": "a", "usage_metadata": {"k": 1}}}}]],
+        "llm_output": {"token_usage": {"prompt_tokens": 1}, "model_name": "m"},
+        "usage_metadata": {"input_tokens": 1, "input_token_details": {"cache_read": 1}, "total_cost": 0.1},
+    },
+    "extra": {
+        "metadata": {"thread_id": "c", "user_id": "u", "ls_model_name": "m", "environment": "e", "revision_id": "v"},
+        "invocation_params": {"model": "m"}, "runtime": {"library": "l"},
+    },
+    "events": [{"name": "start", "time": "x"}, {"name": "new_token", "kwargs": {"token": "a"}}, {"name": "mine"}],
+    "feedback_stats": {"tone": {"n": 1, "avg": 0.5}}, "prompt_tokens": 1, "completion_tokens": "2", "total_tokens": 3,
+    "prompt_token_details": {"raw": {"cache_read": 1}}, "total_cost": "0.10", "prompt_cost": 0.1,
+    "inputs_s3_urls": {"ROOT": {"presigned_url": "/d?jwt=1"}}, "serialized": {"name": "n"}, "attachments": {"a": "b"},
+}  # fmt: skip
+CHILD_RUN = {
+    "id": "r2", "trace_id": "r1", "dotted_order": "20260822T080000000000Zr1.20260822T080001000000Zr2", "name": "t",
+    "run_type": "TOOL", "inputs": '{"input": "q"}', "outputs": '{"output": "a"}', "extra": "{}", "error": "no",
+    "metadata": {"k": 1}, "custom_metadata": {"k": 2}, "token_usage": {"total_tokens": 1}, "costs": {"total_cost": 1},
+    "parent_run_ids": ["r1"], "inputs_preview": "q", "latency_seconds": 1.5, "thread_id": "c",
+}  # fmt: skip
+UPDATE = {"id": "r1", "end_time": "2026-08-22T08:00:02Z", "outputs": {"output": "a"}, "extra": {"metadata": {"k": 1}}}
 VALID: dict[str, list[Any]] = {
     "langfuse": [
         LANGFUSE,
@@ -156,6 +182,17 @@ VALID: dict[str, list[Any]] = {
             "request_metadata": {"k": "v"}, "spans": [MLFLOW_SPAN_2X], "tags": {"k": "v"},
         },
         {"spans": [MLFLOW_SPAN]},
+    ],
+    "langsmith": [
+        RUN,
+        {"runs": [RUN, CHILD_RUN], "cursors": {"next": "x"}},
+        {"post": [{key: RUN[key] for key in ("id", "start_time", "run_type", "inputs", "extra")}], "patch": [UPDATE]},
+        {**RUN, "child_runs": [{"id": "r3", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
+        {**UPDATE, "dotted_order": RUN["dotted_order"]},
+    ],
+    "langsmith-dataset": [
+        {"inputs": {"messages": [{"role": "system"}]}, "outputs": {"output": "a"}, "metadata": {"k": 1}},
+        {"id": "e1", "dataset_id": "d", "inputs": '{"input": "q"}', "attachments": {"a": {"presigned_url": "/d?j=1"}}},
     ],
     "custom": [
         {
@@ -218,6 +255,8 @@ names = st.sampled_from(
             *OPIK,
             *HELICONE,
             *KEYS,
+            *RUN,
+            *CHILD_RUN,
             *MLFLOW_SPAN,
             *MLFLOW["info"],
             *MLFLOW_SPAN["attributes"],
@@ -341,6 +380,39 @@ def test_damaged_records_together_give_traces_or_a_rejected_error(name: str, dat
 @pytest.mark.parametrize("name", sorted(PIECES))
 def test_the_scattered_records_that_are_damaged_were_one_valid_trace(name: str) -> None:
     assert len(traces_of(MAPPERS[name], PIECES[name])) == 1
+
+
+SCATTERED = [(name, mapper) for name, mapper in MAPPERS.items() if mapper.piece_of is not None]
+
+
+def accepted(mapper: Mapper, record: Any) -> list[Any]:
+    """The values in a record that are pieces of traces; the others are rejected one by one."""
+    values: list[Any] = []
+    try:
+        for _, value in mapper.split(record) if mapper.split is not None else [("", record)]:
+            assert mapper.piece_of is not None
+            mapper.piece_of(value)
+            values.append(value)
+    except RejectedError as error:
+        assert error.kind and str(error)
+    return values
+
+
+@pytest.mark.parametrize(("name", "mapper"), SCATTERED)
+@given(data=st.data())
+@settings(max_examples=250, deadline=None)
+def test_damaged_pieces_give_traces_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
+    records = data.draw(st.lists(anything | mutated(VALID[name]), min_size=1, max_size=3))
+    before = json.dumps(records)
+    values = [value for record in records for value in accepted(mapper, record)]
+    try:
+        first, again = traces_of(mapper, values), traces_of(mapper, values)
+    except RejectedError as error:
+        assert error.kind and str(error)
+    else:
+        assert first == again
+        assert all(trace.turns for trace in first)
+    assert json.dumps(records) == before
 
 
 @pytest.mark.parametrize("name", sorted(MAPPERS))

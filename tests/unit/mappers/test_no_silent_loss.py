@@ -15,7 +15,7 @@ from tests.unit.mappers.test_mappers_fuzz import LANGFUSE, LANGFUSE_ROW, LANGFUS
 READ = frozenset(["role", "type", "start_time", "end_time", "created_at", "request_created_at", "response_created_at"])
 READ |= frozenset(["last_updated_at", "updated_at", "prompt_tokens"])
 """What is turned into something else: an enum, a time, a number."""
-NOT_KEPT = {"opik": {"downloaded_at"}, "helicone": set[str]()}
+NOT_KEPT = {"opik": {"downloaded_at"}, "helicone": set[str](), "langsmith-dataset": set[str]()}
 
 
 def marked(value: Any, found: list[tuple[str, str]], key: str = "", *, unmarked: frozenset[str] = READ) -> Any:

@@ -164,6 +164,21 @@ def test_the_mlflow_trace_and_its_row_in_a_data_frame_are_the_same_trace() -> No
     assert one == other
 
 
+def test_a_langsmith_batch_is_the_run_that_it_creates_and_updates() -> None:
+    batch = load(SAMPLES / "langsmith" / "langsmith_py_wrap_openai_stream.json")
+    guess = detect_format([batch])
+    assert guess.is_sure
+    assert guess.mapper is MAPPERS["langsmith"]
+    created, updated = batch["post"][0], batch["patch"][0]
+    (trace,) = traces_of(MAPPERS["langsmith"], [batch])
+    (span,) = trace.turns[0].spans
+    assert (trace.id, trace.status, trace.partial) == (created["trace_id"], Status.COMPLETED, None)
+    assert (span.input, span.output) == (created["inputs"], updated["outputs"])
+    assert (trace.turns[0].input, trace.turns[0].output) == ("howdy", "Howdy! How can I assist you today?")
+    assert (trace.models, trace.release) == (("gpt-4o-mini",), created["extra"]["metadata"]["revision_id"])
+    assert {kind: trace.tokens[kind] for kind in ("input", "output", "total")} == {"input": 9, "output": 9, "total": 18}
+
+
 def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     path = SAMPLES / "chat" / "tau-bench-MockAirlineDomainEnv-few_shot.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -177,7 +192,6 @@ def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("langsmith/langsmith_py_wrap_openai_stream.json", "LangSmith"),
         ("otlp/opentelemetry-proto-trace.json", "OTLP"),
         ("otlp/agentevals-k8s.json", "Jaeger"),
         ("otlp/any-agent-OPENAI_trace.json", "OpenTelemetry"),
