@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import RejectedError, UsageError
-from pipeline.mappers import find_mapper
+from pipeline.mappers import find_mapper, installed_mappers
 from pipeline.mappers.custom import custom_mapper
 from pipeline.mappers.detect import Guess, detect_format, doubt
 from pipeline.mappers.mapper import Mapper
@@ -106,12 +106,13 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
     Raises UsageError where not one of the files with records in them is recognised, and none was on an earlier night.
     """
     configured = _configured_mapper(config)
+    mappers = installed_mappers() if configured is None else {}
     doubts = []
     has_known = is_any_done
     for path in files:
         is_asked = configured is None or configured.piece_of is not None
         sample = _sample(path, config) if is_asked else []
-        guess = Guess(configured, 1.0, "as configured") if configured is not None else _detect(sample)
+        guess = Guess(configured, 1.0, "as configured") if configured is not None else _detect(sample, mappers.values())
         mapper = guess.mapper if guess.is_sure else None
         why_not = "" if guess.is_sure or not sample else doubt(guess)
         if mapper is None and why_not:
@@ -158,11 +159,11 @@ def _sample(path: Path, config: Config) -> list[Record]:
     return sample
 
 
-def _detect(sample: Sequence[Record]) -> Guess:
+def _detect(sample: Sequence[Record], mappers: Iterable[Mapper]) -> Guess:
     hinted = next((record.format for record in sample if record.format is not None), None)
     if hinted is not None and hinted != "custom":  # a rejects.jsonl: its lines say what they are
         return Guess(find_mapper(hinted), 1.0, "its lines name the format")
-    return detect_format([record.data for record in sample])  # what cannot be read at all is rejected as such
+    return detect_format([record.data for record in sample], mappers)  # what cannot be read at all is rejected as such
 
 
 def _is_scattered(sample: Sequence[Record], mapper: Mapper | None) -> bool:
