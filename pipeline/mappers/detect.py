@@ -86,14 +86,7 @@ def _first_of(items: Any) -> dict[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def _is_langfuse_span(row: dict[str, Any]) -> bool:
-    return bool(row.keys() & {"parentObservationId", "parent_observation_id"}) and bool(
-        row.keys() & {"traceId", "trace_id"}
-    )
-
-
 _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
-    ("Langfuse observations (spans, not whole traces), which cannot be imported yet", _is_langfuse_span),
     ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resourceSpans")),
     ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resource_spans")),
     (

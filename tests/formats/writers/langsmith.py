@@ -67,7 +67,7 @@ def _inputs(span: CanonicalSpan) -> Any:
 
 
 def _outputs(span: CanonicalSpan) -> Any:
-    if span.output is None:
+    if not span.output:
         return None
     if span.type == "GENERATION":
         message = _message("assistant", span.output)

@@ -14,6 +14,8 @@ BLOB = {"id": "1", "timestamp": "2026-01-01", "name": "n", "user_id": "u", "sess
         "tags": [], "public": False, "input": "q", "output": "a", "updated_at": "2026-01-01"}  # fmt: skip
 DOWNLOAD = {"trace": {"id": "1"}, "observations": []}
 OBSERVATION = {"id": "o", "traceId": "t", "parentObservationId": None, "type": "SPAN", "startTime": "2026-01-01"}
+SCORE = {"id": "s", "timestamp": "2026-01-01", "trace_id": "t", "observation_id": None, "name": "n", "value": 1,
+         "source": "API", "data_type": "NUMERIC"}  # fmt: skip
 OPENAI = {"messages": [{"role": "user", "content": "q"}]}
 SHAREGPT = {"id": "identity_0", "conversations": [{"from": "human", "value": "q"}]}
 OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "downloaded_at": "2026-01-02"}
@@ -32,6 +34,17 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (UI, "langfuse"),
         (BLOB, "langfuse"),
         (DOWNLOAD, "langfuse"),
+        (OBSERVATION, "langfuse"),
+        (SCORE, "langfuse"),
+        ({"id": "s", "name": "n", "source": "EVAL", "value": 1, "subject": {"kind": "trace", "id": "t"}}, "langfuse"),
+        ({"data": [UI], "meta": {"page": 1, "limit": 50, "totalItems": 1, "totalPages": 1}}, "langfuse"),
+        ({"data": [OBSERVATION, OBSERVATION], "meta": {"cursor": "x"}}, "langfuse"),
+        ({"data": [SCORE], "meta": {"cursor": None, "limit": 50}}, "langfuse"),
+        ({"data": [], "meta": {"page": 1, "limit": 50, "totalItems": 0, "totalPages": 0}}, "langfuse"),
+        ({"id": "s", "createdAt": "2026-01-01", "userIds": [], "countTraces": 1, "sessionDuration": 1}, "langfuse"),
+        ({"id": "s", "createdAt": "2026-01-01", "projectId": "p", "environment": "default"}, "langfuse"),
+        ({"id": "s", "createdAt": "2026-01-01", "projectId": "p", "traces": [UI]}, "langfuse"),
+        ({"version": 1, "projectId": "p", "exportSource": "x", "tables": [], "files": []}, "langfuse"),
         (OPENAI, "chat"),
         (SHAREGPT, "chat"),
         (WILDCHAT, "chat"),
@@ -55,6 +68,23 @@ def test_each_format_is_recognised(record: Any, name: str) -> None:
     assert guess.mapper is MAPPERS[name]
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": "s", "trace_id": "t", "start_time": "2026-01-01", "type": "llm", "parent_span_id": None},
+        {"id": "r", "trace_id": "t", "run_type": "llm", "start_time": "2026-01-01", "level": 1, "parent_run_id": None},
+        {"traceId": "t", "spanId": "s", "parentSpanId": "", "startTimeUnixNano": "1", "name": "n"},
+        {"context": {"trace_id": "t"}, "span_kind": "LLM", "start_time": "2026-01-01"},
+        {"trace_id": "t", "op_name": "o", "started_at": "2026-01-01", "inputs": {}},
+        {"data": [{"traceID": "t", "spans": []}], "meta": {}},
+        {"id": "p", "name": "n", "source": "web", "value": 1},
+        {"data": [{"id": "prompt", "name": "n"}], "meta": {"page": 1, "limit": 50, "totalItems": 1, "totalPages": 1}},
+    ],
+)
+def test_records_of_others_are_not_taken_for_langfuse(record: Any) -> None:
+    assert MAPPERS["langfuse"].detect([record]).confidence <= 0.3
+
+
 @pytest.mark.parametrize("odd", [None, 7, "text", [1], {}, {"foo": 1}, OBSERVATION])
 @pytest.mark.parametrize("record", [UI, OPENAI])
 def test_a_few_odd_records_do_not_spoil_the_guess(record: Any, odd: Any) -> None:
@@ -76,13 +106,6 @@ def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
     guess = detect_format([log])
     assert not guess.is_sure
     assert "nearest is langfuse (0.5" in doubt(guess)
-
-
-def test_observations_are_named_and_not_imported() -> None:
-    guess = detect_format([OBSERVATION])
-    assert not guess.is_sure
-    assert "looks like Langfuse observations (spans, not whole traces)" in doubt(guess)
-    assert "say source.format: langfuse, chat" in doubt(guess)
 
 
 @pytest.mark.parametrize(
