@@ -190,9 +190,12 @@ def _scored(score: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 def _stated(row: dict[str, Any]) -> dict[str, Any]:
     """What is not empty, as the API spells it, so that a span is the same wherever it was exported."""
-    if "trace_id" in row:
-        return {_camel(name): value for name, value in row.items() if value or value.__class__ not in fields.EMPTY}
-    return {name: value for name, value in row.items() if value or value.__class__ not in fields.EMPTY}
+    spelled = _camel if "trace_id" in row else str
+    stated = {spelled(name): value for name, value in row.items() if value or value.__class__ not in fields.EMPTY}
+    for name in _JSON:
+        if stated.get(name).__class__ is str:
+            stated[name] = unwrap(stated[name])
+    return stated
 
 
 @lru_cache(maxsize=1_000)
@@ -208,7 +211,7 @@ def _without_stand_in(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | 
 
 def _row_of(stand_in: Mapping[str, Any]) -> dict[str, Any]:
     """The row of the trace that Langfuse made the stand-in from."""
-    row = {name: value for name, value in stand_in.items() if value != _OF_STAND_INS.get(name)}
+    row = {name: value for name, value in stand_in.items() if value != _OF_STAND_INS.get(name) and value != {}}
     if row.setdefault("name", row.get("traceName")) == row.get("traceName"):
         row.pop("traceName", None)
     row["timestamp"] = row.pop("startTime", None)
@@ -236,9 +239,6 @@ def _cleaned(
     """The rows with what is theirs only: their scores, and nothing that repeats the trace."""
     for row in rows:
         own = {name: value for name, value in row.items() if name not in repeated or value != repeated[name]}
-        for name in _JSON:
-            if own.get(name).__class__ is str:
-                own[name] = unwrap(own[name])
         parent = fields.id_of(own.get("parentObservationId"), "parentObservationId")
         is_root = _is_true(own.pop("isRootObservation", parent is None))
         if parent == f"t-{row['traceId']}":

@@ -67,7 +67,7 @@ def _inputs(span: CanonicalSpan) -> Any:
 
 
 def _outputs(span: CanonicalSpan) -> Any:
-    if not span.output:
+    if span.output is None:
         return None
     if span.type == "GENERATION":
         message = _message("assistant", span.output)
