@@ -95,10 +95,13 @@ CREATE TABLE done_file (
 CREATE TABLE pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
 """
 _SINCE_3 = """
--- Where the pieces of scattered traces lie: whatever the target, and for as long as the files are there.
-CREATE TABLE part_file (path INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, format TEXT NOT NULL);
+-- Where the pieces of scattered traces lie, and the traces of conversations: whatever the target.
+CREATE TABLE part_file (
+    path INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, format TEXT NOT NULL,
+    is_scattered INTEGER NOT NULL    -- records are pieces of traces; else whole traces, of conversations
+);
 CREATE TABLE part (
-    trace BLOB NOT NULL,             -- assembly.scattered.trace_key
+    trace BLOB NOT NULL,             -- assembly: trace_key, or conversation_key
     path INTEGER NOT NULL,
     ordinals BLOB NOT NULL,          -- 8 bytes each
     PRIMARY KEY (trace, path)

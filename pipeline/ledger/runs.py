@@ -313,16 +313,6 @@ class RunLedger:
                 done.append(path)
         return done
 
-    def count_open(self, run: RunRow, *, keeps_first: bool) -> int:
-        """Sessions of this run that are not settled for good."""
-        conflict = "" if keeps_first else ", 'conflict'"
-        row = self._connection.execute(
-            "SELECT count(*) FROM entry WHERE run = ? "
-            f"AND outcome IN ('pending', 'failed', 'unknown', 'held'{conflict})",
-            (run.number,),
-        ).fetchone()
-        return int(row[0])
-
     def records_read(self, run: RunRow) -> int:
         """Records of this run that earlier processes read."""
         return int(self._one("SELECT coalesce(sum(records_read), 0) FROM source WHERE run = ?", (run.number,))[0])

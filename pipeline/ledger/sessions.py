@@ -57,8 +57,8 @@ class Batch(NamedTuple):
     """Sources that were read to their end, with the fingerprint that they had then."""
     parts: Sequence[tuple[bytes, Mapping[str, Sequence[int]]]] = ()
     """Where pieces of scattered traces lie: key of the trace, ordinals of the records by source."""
-    part_files: Sequence[tuple[str, str, str]] = ()
-    """Sources that hold pieces, with fingerprint and format."""
+    part_files: Sequence[tuple[str, str, str, bool]] = ()
+    """Sources that hold pieces, or traces of conversations: with fingerprint, format, and whether they are pieces."""
     read: Mapping[str, int] = {}
     """By source, records read so far, also those that wait for the rest of their trace."""
     is_limited: bool = False
@@ -110,8 +110,8 @@ class SessionLedger:
                     sends.append(send)
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
-            for source, fingerprint, format in batch.part_files:
-                note_part_file(connection, self._paths[source], fingerprint, format)
+            for source, fingerprint, format, is_scattered in batch.part_files:
+                note_part_file(connection, self._paths[source], fingerprint, format, is_scattered)
             note_parts(connection, self._paths, batch.parts)
             connection.executemany(
                 "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
