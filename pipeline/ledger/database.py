@@ -37,7 +37,7 @@ CREATE TABLE session (
     session_id TEXT, version_id TEXT,
     trace_sha256 TEXT NOT NULL, payload_sha256 TEXT NOT NULL, facts BLOB NOT NULL, revision TEXT,
     http_status INTEGER, error_kind TEXT, error TEXT,
-    settled_run INTEGER,             -- the run that settled it
+    settled_run INTEGER,             -- the run that settled it first
     seen_run INTEGER NOT NULL, seen_path INTEGER NOT NULL, seen_ordinal INTEGER NOT NULL, seen_revision TEXT,
     seen_sha256 TEXT NOT NULL        -- of the trace seen last, sent or not
 );
