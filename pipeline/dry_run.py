@@ -87,6 +87,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
             left_out=job.left_out,
+            redacted=job.redaction.counts,
         )
         summary |= {
             "sends": dict(kinds),

@@ -16,7 +16,7 @@ from pipeline.models import Status, Trace
 
 UNKNOWN_FACTS = b"\xff\xff\xff\xff"
 """Of a trace that nobody knows any more: nothing can be said to contain it."""
-_HASHED = tuple(field.name for field in dataclasses.fields(Trace) if field.name != "revision")
+_HASHED = tuple(field.name for field in dataclasses.fields(Trace) if field.name not in ("revision", "partial"))
 _TEXTS = ("conversation_id", "name", "started_at", "user_id", "environment", "release", "version", "system")
 _SEEDS = {name: zlib.crc32(name.encode()) for name in _TEXTS}
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
 from pipeline.ledger.database import Database
+from pipeline.ledger.parts import note_part_file, note_parts
 from pipeline.ledger.settling import (
     NO_TRAFFIC,
     SETTLE_ENTRY,
@@ -21,6 +22,7 @@ from pipeline.ledger.settling import (
     entry_values,
     session_values,
     settle_session,
+    told,
 )
 from pipeline.models import Outcome, Part, Reject, SessionImport
 
@@ -53,6 +55,12 @@ class Batch(NamedTuple):
     progress: Mapping[str, Progress]
     finished: Mapping[str, str]
     """Sources that were read to their end, with the fingerprint that they had then."""
+    parts: Sequence[tuple[bytes, Mapping[str, Sequence[int]]]] = ()
+    """Where pieces of scattered traces lie: key of the trace, ordinals of the records by source."""
+    part_files: Sequence[tuple[str, str, str]] = ()
+    """Sources that hold pieces, with fingerprint and format."""
+    read: Mapping[str, int] = {}
+    """By source, records read so far, also those that wait for the rest of their trace."""
     is_limited: bool = False
     """The last one of a run with `--limit`: what is not read is for another run."""
 
@@ -102,6 +110,9 @@ class SessionLedger:
                     sends.append(send)
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
+            for source, fingerprint, format in batch.part_files:
+                note_part_file(connection, self._paths[source], fingerprint, format)
+            note_parts(connection, self._paths, batch.parts)
             connection.executemany(
                 "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
                 "WHERE run = ? AND path = ?",
@@ -138,6 +149,8 @@ class SessionLedger:
         )
         if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
             decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
+        if decision.outcome is Outcome.DUPLICATE and session.has_earlier_parts:
+            return None  # the run goes on: its entry, made when all of its files were read, counts these records, too
         if decision.displaces and known is not None:
             self._ignore_earlier(connection, known)
         if decision.action == "ignore":
@@ -281,11 +294,10 @@ class SessionLedger:
                 session.format,
                 session.parts[0].position,
                 len(session.parts),
-                len(session.parts),
+                session.traces,
                 session.turns,
                 session.spans,
-                decision.error_kind,
-                decision.error,
+                *told(session, decision.error_kind, decision.error),
                 session.payload_sha256,
             ),
         )

@@ -111,14 +111,18 @@ def entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
         done.session_id,
         done.http_status,
         done.attempts,
-        done.error_kind,
-        done.error,
+        *told(done.send.session, done.error_kind, done.error),
         done.first_sent_at,
         done.settled_at,
         done.latency_ms,
         run,
         *done.send.key,
     )
+
+
+def told(session: SessionImport, kind: str | None, error: str | None) -> tuple[str | None, str | None]:
+    """Kind and error of a row of the manifest: where nothing else is to be told, that the trace is not whole."""
+    return ("partial", session.partial) if kind is None and session.partial is not None else (kind, error)
 
 
 def settle_session(change: Change) -> str:

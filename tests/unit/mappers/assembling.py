@@ -1,0 +1,53 @@
+"""Brings the records of scattered traces together as the import does, but in memory and in the plainest words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.mappers.mapper import Mapper, Piece
+from pipeline.models import Trace
+
+
+def traces_of(mapper: Mapper, records: Iterable[Any]) -> list[Trace]:
+    """The traces in these records, in order of their first one."""
+    found: dict[str, list[tuple[Piece, Any]]] = {}
+    whole: list[Trace | None] = []
+    for record in records:
+        for value in [value for _, value in mapper.split(record)] if mapper.split else [record]:
+            piece = mapper.piece_of(value) if mapper.piece_of else None
+            if piece is None:
+                whole.append(mapper.map_trace(value))
+            else:
+                found.setdefault(piece.trace_id, []).append((piece, value))
+    assembled: list[Trace | None] = []
+    for pieces in found.values():
+        if len(pieces) == 1 and pieces[0][0].is_whole:
+            assembled.append(mapper.map_trace(pieces[0][1]))
+        else:
+            assert mapper.assemble is not None
+            assembled.append(mapper.assemble(iter(_distinct(mapper, pieces))))
+    return [trace for trace in [*whole, *assembled] if trace is not None]
+
+
+def _distinct(mapper: Mapper, pieces: list[tuple[Piece, Any]]) -> list[Any]:
+    """Each id once, in its newest state, in order of start; what has no id stays."""
+    states: dict[str, list[tuple[Piece, Any]]] = {}
+    for number, (piece, value) in enumerate(pieces):
+        states.setdefault(piece.id if piece.id is not None else f"\0{number}", []).append((piece, value))
+    kept: list[tuple[Piece, Any]] = []
+    for same in states.values():
+        newest, data = same[0]
+        for piece, value in same[1:]:
+            is_newer = piece.revision >= newest.revision
+            if mapper.merge is not None:
+                data = mapper.merge(data, value) if is_newer else mapper.merge(value, data)
+                starts = [start for start in (newest.started_at, piece.started_at) if start is not None]
+                newest = piece._replace(
+                    revision=max(piece.revision, newest.revision), started_at=min(starts, default=None)
+                )
+            elif is_newer:
+                newest, data = piece, value
+        kept.append((newest, data))
+    kept.sort(key=lambda pair: (pair[0].started_at or "", pair[0].id or ""))
+    return [value for _, value in kept]
