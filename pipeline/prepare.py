@@ -176,7 +176,9 @@ class _Preparation:
         if record.problem is not None:
             problem = record.problem
             error = self._job.redaction.text(problem.error)
-            self._collected.reject(Reject(part, "read", problem.kind, error, format=record.format))
+            mapper = mapper_of(record, source.mapper)
+            format = record.format or (mapper.name if mapper is not None else None)
+            self._collected.reject(Reject(part, "read", problem.kind, error, format=format))
             return True
         mapper = mapper_of(record, source.mapper)
         with self._rejecting((part,), mapper, "map"):
