@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from pipeline.mappers import MAPPERS
+from pipeline.models import plain
 from tests.unit.mappers.test_mappers_fuzz import VALID
 
 READ = frozenset(["role", "type", "start_time", "end_time", "created_at", "request_created_at", "response_created_at"])
@@ -33,6 +33,6 @@ def marked(value: Any, found: list[tuple[str, str]], key: str = "") -> Any:
 def test_no_text_of_a_record_is_lost(name: str, record: Any) -> None:
     found: list[tuple[str, str]] = []
     trace = MAPPERS[name].map_trace(marked(record, found))
-    kept = json.dumps(dataclasses.asdict(trace))
+    kept = json.dumps(plain(trace))
     assert found
     assert {key for key, text in found if text not in kept} == NOT_KEPT[name]
