@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
+from struct import pack
 from typing import Any
 from zlib import crc32
 
@@ -111,7 +112,8 @@ def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable
             if span.ended_at is not None:
                 stated = [span.name, span.type, span.input, span.output, span.error]
                 found.append(crc32(json_text.encode(stated), crc32(span_id)))
-    return array("I", sorted(set(found))).tobytes()
+    distinct = sorted(set(found))
+    return pack(f"={len(distinct)}I", *distinct)
 
 
 def _fact(value: Any, seed: int, encode: Callable[[str], bytes], written: bytes | None = None) -> int:
