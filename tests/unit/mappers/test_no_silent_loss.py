@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from pipeline.mappers import MAPPERS
+from pipeline.models import plain
 from tests.unit.mappers.assembling import traces_of
 from tests.unit.mappers.test_mappers_fuzz import (
     CHILD_RUN,
@@ -43,7 +43,7 @@ def marked(value: Any, found: list[tuple[str, str]], key: str = "", *, unmarked:
 def test_no_text_of_a_record_is_lost(name: str, record: Any) -> None:
     found: list[tuple[str, str]] = []
     trace = MAPPERS[name].map_trace(marked(record, found))
-    kept = json.dumps(dataclasses.asdict(trace))
+    kept = json.dumps(plain(trace))
     assert found
     assert {key for key, text in found if text not in kept} == NOT_KEPT[name]
 
@@ -82,6 +82,6 @@ def test_no_text_of_scattered_records_is_lost(case: str) -> None:
     [trace] = traces_of(
         MAPPERS[case.partition(":")[0]], [marked(record, found, unmarked=READ | JOINS) for record in records]
     )
-    kept = json.dumps(dataclasses.asdict(trace))
+    kept = json.dumps(plain(trace))
     assert found
     assert {key for key, text in found if text not in kept} - not_kept == set()
