@@ -35,6 +35,17 @@ def test_without_words_of_the_root_the_first_question_and_the_last_answer_of_mod
     assert (trace.turns[0].input, trace.turns[0].output, trace.system) == ("hi", "hello", "Be brief.")
 
 
+def test_a_model_call_that_is_the_root_says_its_last_question_and_its_answer() -> None:
+    history = [{"role": "user", "content": "old"}, {"role": "user", "content": "hi"}]
+    trace = one(span("a", type="GENERATION", input=history, output=[{"role": "assistant", "content": "hello"}]))
+    assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "hello")
+
+
+def test_a_root_model_call_whose_messages_cannot_be_read_is_shown_whole() -> None:
+    trace = one(span("a", type="GENERATION", input={"image": 1}, output=[{"tool_calls": [1]}]))
+    assert (trace.turns[0].input, trace.turns[0].output) == ({"image": 1}, [{"tool_calls": [1]}])
+
+
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:
     trace = one(span("b", "gone", input="x"))
     assert trace.partial == "1 parent span(s) not in the export: gone"
