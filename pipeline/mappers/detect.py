@@ -103,9 +103,6 @@ _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
     ("LangSmith runs, which cannot be imported yet", _has("run_type")),
     ("a LangSmith batch of runs, which cannot be imported yet", _has("post", "patch")),
     ("a LangSmith data set (inputs, outputs), which format: custom can map", _has("inputs", "outputs")),
-    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context", "span_kind")),
-    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context.span_id")),
-    ("OpenInference spans, which cannot be imported yet", _has("attributes.openinference.span.kind")),
     ("OpenTelemetry spans, which cannot be imported yet", _has("context", "attributes", "start_time")),
     (
         "a list of OpenTelemetry spans, which cannot be imported yet",

@@ -20,6 +20,7 @@ OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "download
 HELICONE = {"request_id": "1", "request_created_at": "2026-01-01", "response_status": 200, "delay_ms": 1,
             "request_body": {"messages": []}, "request_properties": {}}  # fmt: skip
 MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
+PHOENIX = {"name": "n", "span_kind": "LLM", "context": {"trace_id": "1", "span_id": "2"}, "start_time": "2026-01-01"}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -35,6 +36,7 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
+        (PHOENIX, "openinference"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -80,7 +82,6 @@ def test_observations_are_named_and_not_imported() -> None:
         ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
         ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
         ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
-        ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
         ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),
