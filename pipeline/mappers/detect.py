@@ -119,7 +119,6 @@ _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
         "transcripts as plain text (messages_display), which format: custom can map as input",
         _has("messages_display"),
     ),
-    ("tau-bench runs, which format: custom can map (messages: traj)", _has("traj")),
 )
 
 

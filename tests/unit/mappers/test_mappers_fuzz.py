@@ -168,6 +168,10 @@ VALID: dict[str, list[Any]] = {
             "conversation_hash": "h", "timestamp": "2026-01-01 00:00:00",
             "conversation": [{"role": "user", "content": "q", "turn_identifier": 7}],
         },
+        {
+            "task_id": 1, "trial": 0, "reward": 1.0, "info": {"error": "e", "task": {"instruction": "i"}},
+            "traj": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
+        },
     ],
     "opik": [{"trace": OPIK, "spans": [SPAN, {**SPAN, "id": "s2"}], "downloaded_at": "x", "project_name": "n"}],
     "helicone": [{**HELICONE, **bodies} for bodies in BODIES],

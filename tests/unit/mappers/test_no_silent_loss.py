@@ -14,9 +14,9 @@ from tests.unit.mappers.test_mappers_fuzz import VALID
 READ = frozenset(["role", "type", "start_time", "end_time", "created_at", "request_created_at", "response_created_at"])
 READ |= frozenset(["last_updated_at", "updated_at", "prompt_tokens"])
 READ |= frozenset(["span_kind", "openinference.span.kind", "status_code", "input.mime_type"])
-READ |= frozenset(["trace_id", "context.trace_id", "traceId"])
+READ |= frozenset(["trace_id", "context.trace_id", "traceId", "from"])
 """What is turned into something else: an enum, a time, a number; and what brings records together."""
-NOT_KEPT = {"opik": {"downloaded_at"}, "helicone": set[str](), "openinference": {"id"}}
+NOT_KEPT = {"chat": set[str](), "opik": {"downloaded_at"}, "helicone": set[str](), "openinference": {"id"}}
 
 
 RECORDS = [(name, record) for name in NOT_KEPT for record in VALID[name] if "rootSpan" not in record]
