@@ -69,7 +69,7 @@ _LISTS = (
 )
 _OBJECTS = ("metadata", "llm.prompt_template.variables", "tool.parameters")
 _JSON = frozenset([*_OBJECTS, "llm.invocation_parameters", "embedding.invocation_parameters", "llm.function_call"])
-_JSON_IN_LISTS = {_DOCUMENTS: "metadata", "llm.tools": "json_schema", "annotations": "metadata"}
+_JSON_IN_LISTS = {"llm.tools": "json_schema", **{name: "metadata" for name in _LISTS if not name.startswith("llm.")}}
 _WHOLE = frozenset(_LISTS) | _JSON
 _ROOTS = frozenset(name.partition(".")[0] for name in (*_WHOLE, *_MODELS, KIND, "session.id", "user.id", "tag.tags"))
 """Where the attributes are nested, as Phoenix stores them, they stand under these."""
@@ -156,14 +156,14 @@ def _gathered(attributes: Mapping[str, Any]) -> dict[str, Any]:
     for name, branch in scattered.items():
         _keep(said, name, _finished(branch))
     for name, inner in _JSON_IN_LISTS.items():
-        if name in said and said[name].__class__ is list:
-            for item in said[name]:
-                if isinstance(item, dict) and item.get(inner).__class__ is str:
-                    item[inner] = unwrap(item[inner], 1)
+        items = said.get(name)
+        for item in items if items.__class__ is list else ():
+            if item.__class__ is dict and item.get(inner).__class__ is str:
+                item[inner] = unwrap(item[inner], 1)
     return said
 
 
-def _keep(said: dict[str, Any], name: str, value: Any) -> None:
+def _keep(said: dict[Any, Any], name: str, value: Any) -> None:
     while name in said:  # said in two ways: both count
         name += ".*"
     said[name] = value
@@ -217,9 +217,12 @@ def _put(branch: dict[Any, Any], path: tuple[str | int, ...], value: Any) -> boo
 def _finished(value: Any) -> Any:
     if value.__class__ is not _Branch:
         return value
-    if all(key.__class__ is int for key in value):
+    if value and all(key.__class__ is int for key in value):
         return [_finished(value[index]) for index in sorted(value)]
-    return {str(key): _finished(inner) for key, inner in value.items()}
+    whole: dict[str, Any] = {}
+    for key, inner in value.items():
+        _keep(whole, str(key), _finished(inner))
+    return whole
 
 
 def _items(value: Any) -> Any:
@@ -244,7 +247,7 @@ def _item(item: Any) -> Any:
         if value.__class__ is list or value.__class__ is dict:
             plain = _items(value) if last in _INNER else _item(value) if last in _MEDIA else fields.without_nulls(value)
         if not _put(branch, path, plain):
-            branch[key] = plain
+            _keep(branch, key, plain)
     return _finished(branch)
 
 
@@ -274,7 +277,7 @@ def _kind(rest: dict[str, Any], of_span: str) -> str:
         return of_span
     del rest[KIND]
     if of_span.upper() not in ("", "UNKNOWN", stated.upper()):
-        rest["span_kind"] = of_span
+        _keep(rest, "span_kind", of_span)
     return stated if stated.upper() != "UNKNOWN" else of_span
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.mappers.openinference_attributes import Said, read_attributes
 
@@ -269,6 +271,8 @@ def test_objects_of_the_users_own_are_flattened_as_phoenix_does() -> None:
         {"llm.input_messages": [{"message.role": "one"}], "llm.input_messages.0.message.role": "two"},
         {"llm.input_messages.0.message.role": "one", "llm.input_messages.0.role": "two"},
         {"x.y": "one", "x": {"y": "two"}},
+        {"metadata.0.a": "one", "metadata.0": "two"},
+        {"llm.input_messages": [{"message.role": "one", "role": "two"}]},
     ],
 )
 def test_what_is_said_in_two_ways_counts_twice(attributes: dict[str, Any]) -> None:
@@ -286,3 +290,29 @@ def test_the_attributes_stay_as_they_were() -> None:
     documents = [{"document": {"metadata": '{"a": 1}'}}]
     read_attributes({"retrieval.documents": documents}, "RETRIEVER")
     assert documents == [{"document": {"metadata": '{"a": 1}'}}]
+
+
+parts = st.sampled_from(
+    ["llm", "input_messages", "metadata", "retrieval", "documents", "document", "message", "role", "0", "1", "00", "",
+     "image", "contents", "message_content", "tool_calls", "input", "value", "session", "id", "tag", "tags", "x"]
+)  # fmt: skip
+keys = st.lists(parts, min_size=1, max_size=6).map(".".join) | st.sampled_from([*NUMBERED, "metadata.a", "metadata"])
+shapes: st.SearchStrategy[Any] = st.recursive(
+    st.just("text"), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=5
+)
+
+
+def marked(value: Any, texts: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: marked(inner, texts) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [marked(inner, texts) for inner in value]
+    texts.append(f"text-{len(texts)}.")
+    return texts[-1]
+
+
+@given(st.dictionaries(keys, shapes, max_size=6), st.sampled_from(["LLM", "CHAIN", "RETRIEVER", ""]))
+def test_no_text_is_lost_whatever_the_keys_are(attributes: dict[str, Any], kind: str) -> None:
+    texts: list[str] = []
+    kept = repr(read_attributes(marked(attributes, texts), kind))
+    assert [text for text in texts if text not in kept] == []
