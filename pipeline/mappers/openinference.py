@@ -206,14 +206,14 @@ def _sorted_out(row: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dic
             rest[key] = fields.without_nulls(value)
     nested = unwrap(row.get("attributes"), 1)
     if isinstance(nested, dict):
-        attributes |= nested
+        attributes = {(f"{key}.*" if key in nested else key): value for key, value in attributes.items()} | nested
     elif not fields.is_empty(nested):
         raise fields.bad_field(f"{place}attributes", "an object", nested)
     index = row.get("__index_level_0__")
     if index != row.get("context.span_id", index):
         _add(rest, {"__index_level_0__": index})
     context = row.get("context")
-    if isinstance(context, dict):
+    if isinstance(context, dict) and len(context) > 2:
         _add(rest, {"context": {key: context[key] for key in context if key not in ("trace_id", "span_id")}})
     return attributes, rest
 

@@ -29,9 +29,8 @@ Not kept: mime types that say JSON or plain text. Lists stand there in one of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
@@ -80,22 +79,21 @@ _WRAPPERS = frozenset([*_MEDIA, "message", "tool_call", "message_content", "embe
 """The names that OpenInference puts before each key of an item, by the kind of list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What the attributes say; `rest` holds what has no field here."""
 
     type: str = "SPAN"
     input: Any = None
     output: Any = None
     model: str | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = {}
     cost: float | None = None
     session_id: str | None = None
     user_id: str | None = None
     tags: tuple[str, ...] = ()
-    own: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = {}
     """The user's own metadata."""
-    rest: dict[str, Any] = field(default_factory=dict)
+    rest: Mapping[str, Any] = {}
 
 
 def read_attributes(attributes: Mapping[str, Any], kind: str = "") -> Said:
@@ -333,7 +331,8 @@ def _tokens(rest: dict[str, Any]) -> dict[str, int]:
         if name is None:
             continue
         try:
-            tokens |= fields.tokens_of({name: rest[key]}, "")
+            count = rest[key]
+            tokens |= {name: count} if count.__class__ is int else fields.tokens_of({name: count}, "")
         except RejectedError:
             continue
         del rest[key]
@@ -359,6 +358,8 @@ def _cost(rest: dict[str, Any]) -> float | None:
 
 
 def _number(value: Any) -> float | None:
+    if value is None:
+        return None
     try:
         return fields.number_of(value, "")
     except RejectedError:
@@ -366,6 +367,8 @@ def _number(value: Any) -> float | None:
 
 
 def _id(rest: dict[str, Any], key: str) -> str | None:
+    if key not in rest:
+        return None
     try:
         found = fields.id_of(rest.get(key), key)
     except RejectedError:
@@ -376,9 +379,11 @@ def _id(rest: dict[str, Any], key: str) -> str | None:
 
 
 def _tags(rest: dict[str, Any]) -> tuple[str, ...]:
+    if "tag.tags" not in rest:
+        return ()
     try:
         tags = fields.tags_of(unwrap(rest.get("tag.tags"), 1), "tag.tags")
     except RejectedError:
         return ()
-    rest.pop("tag.tags", None)
+    del rest["tag.tags"]
     return tags
