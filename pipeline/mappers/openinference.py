@@ -30,7 +30,8 @@ js/packages/phoenix-cli/src/trace.ts: `{traceId, …}`; files that a running Pho
 Not kept: `id`, the number of a row in Phoenix's database; rootSpan, startTime, endTime, duration and status of a trace
 of the CLI, which repeat its spans; session.id, `conversation`, user.id, tag.tags and metadata of a span where they
 repeat the trace's. There is no project in these files. Annotations of spans that stand in a file of their own name
-no trace: they are rejected, and the way out is to export them with the spans.
+no trace: they are rejected, and the way out is to export them with the spans. So are annotations whose trace has
+no span in the export.
 """
 
 from __future__ import annotations
@@ -90,14 +91,14 @@ def piece_of(record: Any) -> Piece:
     return Piece(
         trace_id=trace_id,
         id=span_id,
-        revision=ended_at or "",
+        revision=max(ended_at or "", _annotated_at(row, "")),
         started_at=fields.time_of(row.get("start_time"), "start_time"),
         ended_at=ended_at,
     )
 
 
-def assemble(records: Iterable[Any]) -> Trace | None:
-    """The spans of one trace, and the annotations that name it; without a span it is none."""
+def assemble(records: Iterable[Any]) -> Trace:
+    """The spans of one trace, and the annotations that name it."""
     reads: list[_Read] = []
     beside: dict[str, Any] = {}
     revisions: list[str] = []
@@ -110,8 +111,9 @@ def assemble(records: Iterable[Any]) -> Trace | None:
             _add(beside, {"annotations": [{key: value for key, value in row.items() if key != "trace_id"}]})
         else:
             reads.append(_whole(row, f"spans[{index}]."))
+            revisions.append(_annotated_at(row, f"spans[{index}]."))
     if not reads:
-        return None
+        raise RejectedError("there is no span of this trace, only what was said of it; export both", kind="no_spans")
     if len({read.trace_id for read in reads}) > 1:
         raise RejectedError("these are spans of several traces; give a file of them, not one", kind="several_traces")
     for read in reads:
@@ -135,7 +137,7 @@ def map_trace(record: Any) -> Trace | None:
     values = [value for _, value in split(record)]
     for value in values:
         piece_of(value)
-    return assemble(values)
+    return assemble(values) if values else None
 
 
 def detect(sample: Sequence[Any]) -> Detection:
@@ -257,6 +259,14 @@ def _exception(events: Any) -> str | None:
             if any(told):
                 return ": ".join(text for text in told if isinstance(text, str) and text) or None
     return None
+
+
+def _annotated_at(row: Mapping[str, Any], place: str) -> str:
+    """When the newest annotation of a span was changed; "" where it has none that says so."""
+    listed = row.get("annotations")
+    told = [item.get("updated_at") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    times = [fields.time_of(moment, f"{place}annotations[{index}].updated_at") for index, moment in enumerate(told)]
+    return max((moment for moment in times if moment is not None), default="")
 
 
 def _finished(read: _Read, trace: Trace, root: Said) -> Span:

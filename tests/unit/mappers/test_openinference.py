@@ -188,8 +188,15 @@ def test_an_annotation_of_a_trace_finds_its_trace_and_makes_it_newer() -> None:
     assert trace.revision == "2026-08-24T08:00:00.000000Z"
 
 
-def test_annotations_without_spans_are_no_trace() -> None:
-    assert traces_of(MAPPER, [ANNOTATION | {"trace_id": "7a01"}]) == []
+def test_annotations_without_spans_are_rejected() -> None:
+    with pytest.raises(RejectedError, match="no span of this trace"):
+        assemble([ANNOTATION | {"trace_id": "7a01"}])
+
+
+def test_the_state_of_a_span_that_was_annotated_last_counts() -> None:
+    late = span(annotations=[ANNOTATION])
+    assert one(late, span()) == one(late)
+    assert one(late).revision == "2026-08-24T08:00:00.000000Z"
 
 
 @pytest.mark.parametrize("of", ["span", "session"])
