@@ -37,24 +37,26 @@ no span in the export.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields, span_tree
 from pipeline.mappers.mapper import Detection, Mapper, Piece
-from pipeline.mappers.nested_json import unwrap
-from pipeline.mappers.openinference_attributes import Said, read_attributes
+from pipeline.mappers.openinference_spans import (
+    ATTRIBUTES,
+    SpanRow,
+    add,
+    annotated_at,
+    ids_of,
+    read_span,
+    required,
+    span_of,
+)
 from pipeline.mappers.scoring import Score, judge
-from pipeline.models import Span, Trace
+from pipeline.models import Trace
 
-_ATTRIBUTES = "attributes."
-_OF_SPAN = frozenset(
-    ["id", "name", "context", "context.trace_id", "context.span_id", "__index_level_0__", "span_kind", "parent_id",
-     "start_time", "end_time", "status_code", "status_message", "attributes"]
-)  # fmt: skip
 _OF_ENVELOPE = frozenset(["traceId", "spans", "rootSpan", "startTime", "endTime", "duration", "status"])
 _OF_TRACE = {"trace.annotations": "annotations", "trace.evaluations": "evaluations"}
-_SAYS_NOTHING = frozenset(["", "OK", "UNSET"])
 _WAY_OUT = "export spans with their annotations: the UI's download, or px span list --include-annotations"
 
 
@@ -78,7 +80,7 @@ def piece_of(record: Any) -> Piece:
     """What a span, an annotation of a trace, or the rest of a trace is a part of."""
     row = fields.object_of(record)
     if _is_envelope(row):
-        return Piece(_required(row["traceId"], "traceId"), id="trace")
+        return Piece(required(row["traceId"], "traceId"), id="trace")
     if "annotator_kind" in row:
         return _piece_of_annotation(row)
     if isinstance(row.get("spans"), list) and "context" not in row:
@@ -86,12 +88,12 @@ def piece_of(record: Any) -> Piece:
             "this lists a trace without what was said in it (GET …/traces); export its spans (GET …/spans)",
             kind="not_a_span",
         )
-    trace_id, span_id = _ids(row, "")
+    trace_id, span_id = ids_of(row, "")
     ended_at = fields.time_of(row.get("end_time"), "end_time")
     return Piece(
         trace_id=trace_id,
         id=span_id,
-        revision=max(ended_at or "", _annotated_at(row, "")),
+        revision=max(ended_at or "", annotated_at(row, "")),
         started_at=fields.time_of(row.get("start_time"), "start_time"),
         ended_at=ended_at,
     )
@@ -99,25 +101,25 @@ def piece_of(record: Any) -> Piece:
 
 def assemble(records: Iterable[Any]) -> Trace:
     """The spans of one trace, and the annotations that name it."""
-    reads: list[_Read] = []
+    reads: list[SpanRow] = []
     beside: dict[str, Any] = {}
     revisions: list[str] = []
     for index, record in enumerate(records):
         row = fields.object_of(record)
         if _is_envelope(row):
-            _add(beside, {key: value for key, value in row.items() if key != "traceId"})
+            add(beside, {key: value for key, value in row.items() if key != "traceId"})
         elif "annotator_kind" in row:
             revisions.append(_piece_of_annotation(row).revision)
-            _add(beside, {"annotations": [{key: value for key, value in row.items() if key != "trace_id"}]})
+            add(beside, {"annotations": [{key: value for key, value in row.items() if key != "trace_id"}]})
         else:
-            reads.append(_whole(row, f"spans[{index}]."))
-            revisions.append(_annotated_at(row, f"spans[{index}]."))
+            reads.append(read_span(row, f"spans[{index}]."))
+            revisions.append(annotated_at(row, f"spans[{index}]."))
     if not reads:
         raise RejectedError("there is no span of this trace, only what was said of it; export both", kind="no_spans")
     if len({read.trace_id for read in reads}) > 1:
         raise RejectedError("these are spans of several traces; give a file of them, not one", kind="several_traces")
     for read in reads:
-        _add(beside, {name: read.rest.pop(key) for key, name in _OF_TRACE.items() if key in read.rest})
+        add(beside, {name: read.rest.pop(key) for key, name in _OF_TRACE.items() if key in read.rest})
     root = min(reads, key=lambda read: (read.parent_id is not None, read.started_at or "~")).said
     ended = [read.ended_at for read in reads if read.ended_at is not None]
     stated = Trace(
@@ -129,7 +131,7 @@ def assemble(records: Iterable[Any]) -> Trace:
         origin={"format": "openinference"},
         revision=max((*ended, *revisions), default="") or None,
     )
-    return span_tree.trace_of_spans((_finished(read, stated, root) for read in reads), stated)
+    return span_tree.trace_of_spans((span_of(read, stated, root) for read in reads), stated)
 
 
 def map_trace(record: Any) -> Trace | None:
@@ -143,159 +145,6 @@ def map_trace(record: Any) -> Trace | None:
 def detect(sample: Sequence[Any]) -> Detection:
     """How sure are we that these are spans of Phoenix?"""
     return judge(sample, _score, "no spans of Phoenix (context, span_kind, attributes)")
-
-
-# --- one span ---------------------------------------------------------------------------------------------
-
-
-class _Read(NamedTuple):
-    """A span whose metadata waits until the trace is known."""
-
-    trace_id: str
-    span_id: str
-    name: str
-    parent_id: str | None
-    started_at: str | None
-    ended_at: str | None
-    error: str | None
-    said: Said
-    conversation_id: str | None
-    rest: dict[str, Any]
-
-
-def _whole(row: Mapping[str, Any], place: str) -> _Read:
-    try:
-        return _read(row, place)
-    except RecursionError as error:
-        raise RejectedError(f"{place}attributes: nested too deep; {fields.WAY_OUT}", kind="bad_field") from error
-
-
-def _read(row: Mapping[str, Any], place: str) -> _Read:
-    trace_id, span_id = _ids(row, place)
-    attributes, rest = _sorted_out(row, place)
-    kind = row.get("span_kind")
-    said = read_attributes(attributes, kind if isinstance(kind, str) else "")
-    if not isinstance(kind, str):
-        _add(rest, {"span_kind": kind})
-    for key, value in said.rest.items():
-        rest[f"{_ATTRIBUTES}{key}" if key in rest else key] = value
-    conversation = rest.get("conversation")
-    conversation_id = conversation.get("conversation_id") if isinstance(conversation, dict) else None
-    return _Read(
-        trace_id,
-        span_id,
-        name=fields.text_of(row.get("name"), f"{place}name") or "",
-        parent_id=fields.id_of(row.get("parent_id"), f"{place}parent_id"),
-        started_at=fields.time_of(row.get("start_time"), f"{place}start_time"),
-        ended_at=fields.time_of(row.get("end_time"), f"{place}end_time"),
-        error=_error(row, rest, place),
-        said=said,
-        conversation_id=conversation_id if isinstance(conversation_id, str) else None,
-        rest=rest,
-    )
-
-
-def _sorted_out(row: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The attributes, and what has no field of its own."""
-    attributes: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    for key, value in row.items():
-        if value is None:
-            continue
-        if key.startswith(_ATTRIBUTES):
-            attributes[key[len(_ATTRIBUTES) :]] = value
-        elif key not in _OF_SPAN and not fields.is_empty(value):
-            rest[key] = fields.without_nulls(value)
-    nested = unwrap(row.get("attributes"), 1)
-    if isinstance(nested, dict):
-        attributes = {(f"{key}.*" if key in nested else key): value for key, value in attributes.items()} | nested
-    elif not fields.is_empty(nested):
-        raise fields.bad_field(f"{place}attributes", "an object", nested)
-    index = row.get("__index_level_0__")
-    if index != row.get("context.span_id", index):
-        _add(rest, {"__index_level_0__": index})
-    context = row.get("context")
-    if isinstance(context, dict) and len(context) > 2:
-        _add(rest, {"context": {key: context[key] for key in context if key not in ("trace_id", "span_id")}})
-    return attributes, rest
-
-
-def _ids(row: Mapping[str, Any], place: str) -> tuple[str, str]:
-    context = row.get("context")
-    if isinstance(context, dict):
-        trace_id, span_id = context.get("trace_id"), context.get("span_id")
-    elif context is None:
-        trace_id, span_id = row.get("context.trace_id"), row.get("context.span_id", row.get("__index_level_0__"))
-    else:
-        raise fields.bad_field(f"{place}context", "an object", context)
-    return _required(trace_id, f"{place}context.trace_id"), _required(span_id, f"{place}context.span_id")
-
-
-def _required(value: Any, place: str) -> str:
-    found = fields.id_of(value, place)
-    if found is None:
-        raise RejectedError(
-            f"{place} is missing or empty; export whole spans, not a selection of their fields, or {fields.WAY_OUT}",
-            kind="no_id",
-        )
-    return found
-
-
-def _error(row: Mapping[str, Any], rest: dict[str, Any], place: str) -> str | None:
-    code = fields.text_of(row.get("status_code"), f"{place}status_code") or ""
-    message = fields.text_of(row.get("status_message"), f"{place}status_message")
-    if code.upper() == "ERROR":
-        return message or _exception(rest.get("events")) or span_tree.NO_MESSAGE
-    _add(rest, {"status_message": message, "status_code": None if code.upper() in _SAYS_NOTHING else code})
-    return None
-
-
-def _exception(events: Any) -> str | None:
-    """The last exception among the events, as "type: message"."""
-    for event in reversed(events if isinstance(events, list) else []):
-        about = event.get("attributes") if isinstance(event, dict) else None
-        if isinstance(about, dict):
-            told = [about.get(f"exception.{key}") for key in ("type", "message")]
-            if any(told):
-                return ": ".join(text for text in told if isinstance(text, str) and text) or None
-    return None
-
-
-def _annotated_at(row: Mapping[str, Any], place: str) -> str:
-    """When the newest annotation of a span was changed; "" where it has none that says so."""
-    listed = row.get("annotations")
-    told = [item.get("updated_at") for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    times = [fields.time_of(moment, f"{place}annotations[{index}].updated_at") for index, moment in enumerate(told)]
-    return max((moment for moment in times if moment is not None), default="")
-
-
-def _finished(read: _Read, trace: Trace, root: Said) -> Span:
-    """The span with its metadata, without what only repeats the trace's."""
-    said, rest = read.said, read.rest
-    if said.session_id != trace.conversation_id:
-        _add(rest, {"session.id": said.session_id})
-    if rest.get("conversation") == {"conversation_id": trace.conversation_id}:
-        del rest["conversation"]
-    if said.user_id != trace.user_id:
-        _add(rest, {"user.id": said.user_id})
-    if said.tags != trace.tags:
-        _add(rest, {"tag.tags": list(said.tags)})
-    own = said.own if said.own != root.own else {}
-    return Span(
-        id=read.span_id,
-        name=read.name,
-        type=said.type,
-        parent_id=read.parent_id,
-        started_at=read.started_at,
-        ended_at=read.ended_at,
-        input=said.input,
-        output=said.output,
-        error=read.error,
-        model=said.model,
-        tokens=said.tokens,
-        cost=said.cost,
-        metadata=fields.beside(own, "openinference", rest),
-    )
 
 
 # --- traces and annotations -------------------------------------------------------------------------------
@@ -312,19 +161,10 @@ def _piece_of_annotation(row: Mapping[str, Any]) -> Piece:
         raise RejectedError(f"this is {what}, which names no trace; {_WAY_OUT}", kind="no_trace_id")
     own_id = fields.id_of(row.get("id"), "id")
     return Piece(
-        trace_id=_required(row["trace_id"], "trace_id"),
+        trace_id=required(row["trace_id"], "trace_id"),
         id=None if own_id is None else f"annotation {own_id}",
         revision=fields.time_of(row.get("updated_at"), "updated_at") or "",
     )
-
-
-def _add(kept: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Lists of one name become one list."""
-    for key, value in more.items():
-        if isinstance(value, list) and isinstance(kept.get(key), list):
-            kept[key] = [*kept[key], *value]
-        elif not fields.is_empty(value):
-            kept[key if key not in kept else f"{key}.*"] = value
 
 
 def _first(values: Iterable[str | None]) -> str | None:
@@ -349,7 +189,7 @@ def _score_one(row: Mapping[str, Any]) -> Score:
         if context.keys() >= {"trace_id", "span_id"} and row.keys() >= {"span_kind", "start_time"}:
             return Score(0.97, "spans of Phoenix (context, span_kind)")
     elif "context.trace_id" in row or "context.span_id" in row:
-        if "span_kind" in row or any(key.startswith(_ATTRIBUTES) for key in row):
+        if "span_kind" in row or any(key.startswith(ATTRIBUTES) for key in row):
             is_whole = "context.trace_id" in row
             return Score(0.97 if is_whole else 0.5, "rows of Phoenix's data frame of spans (context.span_id)")
     elif row.keys() >= {"annotator_kind", "result"} or row.keys() >= {"annotator_kind", "annotation_name"}:
