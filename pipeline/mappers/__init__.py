@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, langsmith, langsmith_dataset, mlflow, opik
+from pipeline.mappers import chat, helicone, langfuse, langsmith, langsmith_dataset, mlflow, openinference, opik
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -22,6 +22,7 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             helicone.MAPPER,
             langsmith.MAPPER,
             langsmith_dataset.MAPPER,
+            openinference.MAPPER,
         )
     }
 )

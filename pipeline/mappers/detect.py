@@ -93,9 +93,6 @@ _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
         "OTLP spans (OpenTelemetry), which cannot be imported yet",
         _has("traceId", "spanId", "startTimeUnixNano"),
     ),
-    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context", "span_kind")),
-    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context.span_id")),
-    ("OpenInference spans, which cannot be imported yet", _has("attributes.openinference.span.kind")),
     ("OpenTelemetry spans, which cannot be imported yet", _has("context", "attributes", "start_time")),
     (
         "a list of OpenTelemetry spans, which cannot be imported yet",
@@ -112,7 +109,6 @@ _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
         "transcripts as plain text (messages_display), which format: custom can map as input",
         _has("messages_display"),
     ),
-    ("tau-bench runs, which format: custom can map (messages: traj)", _has("traj")),
 )
 
 

@@ -217,7 +217,7 @@ def _project(known: Mapping[str, Any], rest: dict[str, Any]) -> str | None:
     experiment = location.get("mlflow_experiment") if isinstance(location, dict) else None
     project = _id(experiment.get("experiment_id")) if isinstance(experiment, dict) else None
     plain = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": project}}
-    if project is None or mlflow_spans.without_nulls(location) != plain:
+    if project is None or fields.without_nulls(location) != plain:
         rest["trace_location"] = location
     return project or stated
 

@@ -198,13 +198,6 @@ def cost_of(cost: Any) -> tuple[float | None, Any]:
     return total, {kind: value for kind, value in cost.items() if kind != "total_cost"}
 
 
-def without_nulls(value: Any) -> Any:
-    """Parquet gives every object in a column the keys of all others, as nulls."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
 # --- one span ---------------------------------------------------------------------------------------------
 
 
@@ -221,7 +214,7 @@ def _span(row: Mapping[str, Any], place: str) -> tuple[Span, str | None]:
         elif key == "trace_id":
             trace_id = value
         elif key != "request_id":
-            rest[key] = without_nulls(value)
+            rest[key] = fields.without_nulls(value)
     _open_context(known, rest, place)
     span_id = hex_id(known.get("id"), f"{place}.span_id", 8)
     if span_id is None:

@@ -169,6 +169,7 @@ def _first(*sources: Iterable[Any]) -> Any:
 
 
 def _asked(root: Span) -> Any:
+    """Where its messages cannot be read, the whole of it."""
     asked = messages.last_user(root.input) if root.type == "GENERATION" else None
     return root.input if asked is None else asked
 

@@ -25,6 +25,8 @@ MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
 RUN = {"id": "1", "trace_id": "1", "run_type": "chain", "inputs": {"input": "q"}, "outputs": None, "extra": {}}
 UPDATE = {"id": "1", "dotted_order": "20260822T080000000000Z1", "end_time": "2026-01-01", "outputs": {}}
 EXAMPLE = {"inputs": {"question": "q"}, "outputs": {"answer": "a"}, "metadata": {}}
+TAU = {"task_id": 0, "reward": 1.0, "info": {}, "trial": 0, "traj": [{"role": "user", "content": "q"}]}
+PHOENIX = {"name": "n", "span_kind": "LLM", "context": {"trace_id": "1", "span_id": "2"}, "start_time": "2026-01-01"}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -48,6 +50,7 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPENAI, "chat"),
         (SHAREGPT, "chat"),
         (WILDCHAT, "chat"),
+        (TAU, "chat"),
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
@@ -60,6 +63,7 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (UPDATE, "langsmith"),
         (EXAMPLE, "langsmith-dataset"),
         (EXAMPLE | {"id": "e", "dataset_id": "d", "outputs": None}, "langsmith-dataset"),
+        (PHOENIX, "openinference"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -113,7 +117,6 @@ def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
     [
         ({"resourceSpans": []}, "OTLP"),
         ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
-        ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
         ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from typing import Any
@@ -150,6 +151,28 @@ CHILD_RUN = {
     "parent_run_ids": ["r1"], "inputs_preview": "q", "latency_seconds": 1.5, "thread_id": "c",
 }  # fmt: skip
 UPDATE = {"id": "r1", "end_time": "2026-08-22T08:00:02Z", "outputs": {"output": "a"}, "extra": {"metadata": {"k": 1}}}
+PHOENIX_SPAN: dict[str, Any] = {
+    "id": "U3Bhbjox", "name": "n", "context": {"trace_id": "t1", "span_id": "s1", "trace_state": "x"},
+    "span_kind": "LLM", "parent_id": None, "start_time": "2026-08-22T08:00:00+00:00",
+    "end_time": "2026-08-22T08:00:01+00:00", "status_code": "ERROR", "status_message": "m",
+    "attributes": {
+        "openinference.span.kind": "LLM", "input.value": '{"a": 1}', "input.mime_type": "application/json",
+        "output.value": "a", "llm.model_name": "m", "llm.invocation_parameters": '{"t": 1}', "session.id": "s",
+        "llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "q",
+        "llm.input_messages.1.message.tool_calls.0.tool_call.function.name": "f", "user.id": "u",
+        "llm.input_messages.2.message.contents.0.message_content.image.image.url": "u",
+        "llm.token_count.prompt": 1, "llm.cost.total": 0.5, "metadata": '{"k": "v"}', "metadata.a.0.b": 1,
+        "tag.tags": ["a"], "retrieval.documents": [{"document.content": "c", "document.metadata": '{"k": 1}'}],
+        "trace.annotations.0.annotation.name": "n", "custom": {"a": [{"b": 1}]},
+    },
+    "events": [{"name": "exception", "timestamp": "2026-08-22T08:00:00+00:00", "attributes": {"exception.type": "E"}}],
+    "annotations": [{"name": "n", "result": {"score": 1}}], "conversation": {"conversation_id": "c"},
+}  # fmt: skip
+PHOENIX_ROW = {
+    **{key: PHOENIX_SPAN[key] for key in PHOENIX_SPAN if key not in ("context", "attributes", "id")},
+    "context.trace_id": "t1", "context.span_id": "s2", "__index_level_0__": "s2",
+    **{f"attributes.{key}": value for key, value in PHOENIX_SPAN["attributes"].items()},
+}  # fmt: skip
 VALID: dict[str, list[Any]] = {
     "langfuse": [
         LANGFUSE,
@@ -171,9 +194,20 @@ VALID: dict[str, list[Any]] = {
             "conversation_hash": "h", "timestamp": "2026-01-01 00:00:00",
             "conversation": [{"role": "user", "content": "q", "turn_identifier": 7}],
         },
+        {
+            "task_id": 1, "trial": 0, "reward": 1.0, "info": {"error": "e", "task": {"instruction": "i"}},
+            "traj": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
+        },
     ],
     "opik": [{"trace": OPIK, "spans": [SPAN, {**SPAN, "id": "s2"}], "downloaded_at": "x", "project_name": "n"}],
     "helicone": [{**HELICONE, **bodies} for bodies in BODIES],
+    "openinference": [
+        PHOENIX_SPAN,
+        PHOENIX_ROW,
+        {"data": [PHOENIX_SPAN, PHOENIX_ROW], "next_cursor": None},
+        {"traceId": "t1", "spans": [PHOENIX_SPAN], "rootSpan": PHOENIX_SPAN, "status": "OK", "notes": [{"name": "n"}]},
+        {"data": [{"trace_id": "t1", "id": "a", "annotator_kind": "HUMAN", "result": {}}, PHOENIX_SPAN]},
+    ],
     "mlflow": [
         MLFLOW,
         {"trace_id": "tr-1", "trace": json.dumps(MLFLOW), "state": "OK", "request_time": 5, "request": {"q": 1}},
@@ -269,6 +303,12 @@ names = st.sampled_from(
             *MLFLOW_SPAN,
             *MLFLOW["info"],
             *MLFLOW_SPAN["attributes"],
+            *PHOENIX_SPAN,
+            *PHOENIX_ROW,
+            *PHOENIX_SPAN["attributes"],
+            "data",
+            "traceId",
+            "annotator_kind",
             "spans",
             "messages",
             "conversation",
@@ -319,11 +359,15 @@ def check(mapper: Mapper, record: Any) -> None:
         except RejectedError as error:
             assert error.kind and str(error)
             results.append((error.kind, str(error)))
+    traces = [results[0]] if isinstance(results[0], Trace) else []
+    if mapper.assemble is not None:
+        with contextlib.suppress(RejectedError):
+            traces += traces_of(mapper, [record, record])
     assert json.dumps(record) == before
     assert results[0] == results[1]
-    if isinstance(results[0], Trace):
-        assert results[0].turns
-        ids = [span.id for turn in results[0].turns for span in turn.spans]
+    for trace in traces:
+        assert trace.turns
+        ids = [span.id for turn in trace.turns for span in turn.spans]
         assert len(ids) == len(set(ids))
 
 

@@ -48,13 +48,16 @@ def test_of_a_root_that_is_a_model_call_the_last_question_and_answer_count() -> 
     )
     assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "hello")
     assert trace.turns[0].spans[0].input == asked
-    call = one(span("a", type="GENERATION", input={"k": 1}, output={"tool_calls": [{}]}))
-    assert (call.turns[0].input, call.turns[0].output) == ({"k": 1}, {"tool_calls": [{}]})
 
 
 def test_a_model_call_in_an_unknown_shape_counts_as_it_stands() -> None:
     trace = one(span("a"), span("b", "a", 1, type="GENERATION", input={"args": ["ask"]}, output={"reply": ["answer"]}))
     assert (trace.turns[0].input, trace.turns[0].output) == ({"args": ["ask"]}, {"reply": ["answer"]})
+
+
+def test_a_root_model_call_whose_messages_cannot_be_read_is_shown_whole() -> None:
+    trace = one(span("a", type="GENERATION", input={"image": 1}, output=[{"tool_calls": [1]}]))
+    assert (trace.turns[0].input, trace.turns[0].output) == ({"image": 1}, [{"tool_calls": [1]}])
 
 
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:
