@@ -35,6 +35,23 @@ def test_without_words_of_the_root_the_first_question_and_the_last_answer_of_mod
     assert (trace.turns[0].input, trace.turns[0].output, trace.system) == ("hi", "hello", "Be brief.")
 
 
+def test_of_a_root_that_is_a_model_call_the_last_question_and_answer_count() -> None:
+    history = [{"role": "user", "content": "old"}, {"role": "assistant", "content": "x"}]
+    asked = {"messages": [*history, {"role": "user", "content": "hi"}]}
+    trace = one(
+        span(
+            "a",
+            type="GENERATION",
+            input=asked,
+            output={"choices": [{"message": {"role": "assistant", "content": "hello"}}]},
+        )
+    )
+    assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "hello")
+    assert trace.turns[0].spans[0].input == asked
+    call = one(span("a", type="GENERATION", input={"k": 1}, output={"tool_calls": [{}]}))
+    assert (call.turns[0].input, call.turns[0].output) == ({"k": 1}, {"tool_calls": [{}]})
+
+
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:
     trace = one(span("b", "gone", input="x"))
     assert trace.partial == "1 parent span(s) not in the export: gone"
