@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, mlflow, opik
+from pipeline.mappers import braintrust, chat, datadog, helicone, langfuse, mlflow, opik, weave
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -20,6 +20,9 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             mlflow.MAPPER,
             opik.MAPPER,
             helicone.MAPPER,
+            braintrust.MAPPER,
+            weave.MAPPER,
+            datadog.MAPPER,
         )
     }
 )
