@@ -165,8 +165,9 @@ DATADOG_EVENT = {
     "meta": {"span": {"kind": "retrieval", "k": "v"}, "error": {"message": "m", "type": "E", "stack": "s"},
              "output": {"documents": [{"text": "d"}]}, "input": {"value": "q", "parameters": {"k": "v"}}},
 }  # fmt: skip
-PAGES: dict[str, list[Any]] = {
+PAGES: dict[str, list[Any]] = {  # and rows of tables, in which all is text
     "braintrust": [
+        {key: value if isinstance(value, str) else json.dumps(value) for key, value in BRAINTRUST.items()},
         {"events": [BRAINTRUST, {**BRAINTRUST, "span_id": "s0", "span_parents": None}], "cursor": "x"},
         {"data": [BRAINTRUST], "schema": {"type": "array"}, "cursor": None},
     ],
@@ -174,12 +175,11 @@ PAGES: dict[str, list[Any]] = {
     "datadog": [{"data": [DATADOG, DATADOG_EVENT, 1], "meta": {"page": {"after": "x"}}, "links": {"next": "x"}}],
 }
 VALID: dict[str, list[Any]] = {
-    "braintrust": [BRAINTRUST, {key: value if isinstance(value, str) else json.dumps(value)
-                                for key, value in BRAINTRUST.items()}],
+    "braintrust": [BRAINTRUST],
     "weave": [
         WEAVE,
         {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-08-22", "inputs.q": "a", "inputs.a.b": "[1]",
-         "inputs.a": "", "summary.usage.gpt-4.1.prompt_tokens": "3", "summary.weave.latency_ms": "1"},
+         "inputs.a": "", "summary.usage.gpt-4.1.prompt_tokens": 3, "summary.weave.latency_ms": "1"},
     ],
     "datadog": [DATADOG, DATADOG["attributes"], DATADOG_EVENT],
     "langfuse": [

@@ -59,7 +59,7 @@ def test_detection_may_ask_for_all_that_is_installed() -> None:
     ("name", "words"),
     [
         ("langfuze", r"langfuze is not a format; did you mean langfuse\? Known are auto, "),
-        ("zzz", "known are auto, chat, custom, helicone, langfuse, mlflow, opik"),
+        ("zzz", "known are auto, braintrust, chat, custom, datadog, helicone, langfuse, mlflow, opik, weave"),
         ("custom", "needs mapping.trace"),
     ],
 )
