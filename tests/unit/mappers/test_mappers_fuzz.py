@@ -179,7 +179,7 @@ VALID: dict[str, list[Any]] = {
     "weave": [
         WEAVE,
         {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-08-22", "inputs.q": "a", "inputs.a.b": "[1]",
-         "inputs.a": "", "summary.usage.gpt-4.1.prompt_tokens": 3, "summary.weave.latency_ms": "1"},
+         "inputs.a": "", "summary.usage.gpt-4.1.prompt_tokens": 3, "summary.weave.latency_ms": 1},
     ],
     "datadog": [DATADOG, DATADOG["attributes"], DATADOG_EVENT],
     "langfuse": [
