@@ -52,6 +52,7 @@ from pipeline.mappers.mapper import Detection, Mapper, Piece
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score
 from pipeline.mappers.span_rows import Row
+from pipeline.mappers.weave_columns import put_together
 from pipeline.models import Span, Trace
 
 _TYPES = {
@@ -91,8 +92,6 @@ _OF_TRACE = ("project_id",)
 _REPEATED = ("attributes", "thread_id", "turn_id", "wb_user_id", "wb_username", "wb_run_id", "total_storage_size_bytes")
 _SAID_AGAIN = frozenset(["latency_ms", "trace_name"])
 _STATUSES = frozenset(["success", "error", "running", "descendant_error"])
-_NESTED = ("inputs.", "output.", "attributes.", "summary.")
-_BY_MODEL = ("summary.usage.", "summary.weave.costs.")
 
 split = span_rows.pages("calls")
 
@@ -142,7 +141,7 @@ def detect(sample: Sequence[Any]) -> Detection:
 
 
 def _row(record: dict[str, Any]) -> Row:
-    row = _put_together(record)
+    row = put_together(record)
     rest = {
         key: unwrap(value)
         for key, value in row.items()
@@ -173,34 +172,6 @@ def _row(record: dict[str, Any]) -> Row:
     if summary := {key: value for key, value in summary.items() if not fields.is_empty(value)}:
         rest["summary"] = summary
     return Row(span, own, rest)
-
-
-def _put_together(record: dict[str, Any]) -> dict[str, Any]:
-    """A row of a CSV, whose columns are paths, as the call that it was."""
-    if not any(key.startswith(_NESTED) for key in record):
-        return record
-    row: dict[str, Any] = {}
-    for key, value in record.items():
-        path = _path(key) if key.startswith(_NESTED) else [key]
-        if fields.is_empty(value) or not fields.is_empty(record.get(path[0])) or isinstance(value, (dict, list)):
-            row.setdefault(key, value)  # no column of a CSV, or its place is taken
-            continue
-        place: Any = row
-        for name in path[:-1]:
-            place = place.setdefault(name, {}) if isinstance(place, dict) else None
-        if isinstance(place, dict) and path[-1] not in place:
-            place[path[-1]] = unwrap(value)
-        else:
-            row[key] = value
-    return row
-
-
-def _path(key: str) -> list[str]:
-    for prefix in _BY_MODEL:  # names of models have dots of their own
-        model, dot, kind = key.removeprefix(prefix).rpartition(".")
-        if key.startswith(prefix) and dot:
-            return [*prefix.rstrip(".").split("."), model, kind]
-    return key.split(".")
 
 
 def _id(row: dict[str, Any], field: str) -> str:
