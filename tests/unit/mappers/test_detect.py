@@ -20,6 +20,11 @@ OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "download
 HELICONE = {"request_id": "1", "request_created_at": "2026-01-01", "response_status": 200, "delay_ms": 1,
             "request_body": {"messages": []}, "request_properties": {}}  # fmt: skip
 MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
+BRAINTRUST = {"id": "1", "span_id": "s", "root_span_id": "t", "span_attributes": {"name": "n"}, "_xact_id": "1"}
+WEAVE = {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-01-01", "inputs": {}, "output": None}
+WEAVE_TABLE = {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-01-01", "inputs.q": "a"}
+DATADOG = {"trace_id": "t", "span_id": "s", "start_ns": 1, "span_kind": "llm", "ml_app": "a", "tags": []}
+DATADOG_EVENT = {"trace_id": "t", "span_id": "s", "start_ns": 1, "meta": {"span": {"kind": "llm"}}, "status": "ok"}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -35,6 +40,16 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
+        (BRAINTRUST, "braintrust"),
+        ({"events": [BRAINTRUST], "cursor": "x"}, "braintrust"),
+        ({"data": [BRAINTRUST], "schema": {}, "cursor": None}, "braintrust"),
+        (WEAVE, "weave"),
+        ({"calls": [WEAVE]}, "weave"),
+        (WEAVE_TABLE, "weave"),
+        (DATADOG, "datadog"),
+        (DATADOG_EVENT, "datadog"),
+        ({"id": "s", "type": "span", "attributes": DATADOG}, "datadog"),
+        ({"data": [{"id": "s", "type": "span", "attributes": DATADOG}], "meta": {}, "links": {}}, "datadog"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
