@@ -175,13 +175,13 @@ PAGES: dict[str, list[Any]] = {  # and rows of tables, in which all is text
     "datadog": [{"data": [DATADOG, DATADOG_EVENT, 1], "meta": {"page": {"after": "x"}}, "links": {"next": "x"}}],
 }
 VALID: dict[str, list[Any]] = {
-    "braintrust": [BRAINTRUST],
+    "braintrust": [BRAINTRUST, {**BRAINTRUST, "span_parents": None, "is_root": True}],
     "weave": [
         WEAVE,
         {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-08-22", "inputs.q": "a", "inputs.a.b": "[1]",
          "inputs.a": "", "summary.usage.gpt-4.1.prompt_tokens": 3, "summary.weave.latency_ms": 1},
     ],
-    "datadog": [DATADOG, DATADOG["attributes"], DATADOG_EVENT],
+    "datadog": [DATADOG, DATADOG["attributes"], DATADOG_EVENT, {**DATADOG_EVENT, "parent_id": None}],
     "langfuse": [
         LANGFUSE,
         {"trace": {key: LANGFUSE[key] for key in ("id", "timestamp", "input")}, "observations": [OBSERVATION] * 2},
