@@ -205,10 +205,7 @@ def _error(row: dict[str, Any], tags: Sequence[str], rest: dict[str, Any]) -> st
         rest["status"] = status
     told = [fields.text_of(row.get("status_message"), "status_message")]
     if isinstance(info, dict):
-        named = [fields.text_of(info.get(key), f"error.{key}") for key in ("type", "message")]
-        told.insert(0, ": ".join(text for text in named if text) or None)
-        if others := {key: value for key, value in info.items() if key not in ("type", "message") and value}:
-            rest["error"] = others
+        told.insert(0, span_rows.take_error(info, rest, "error"))
     elif isinstance(info, str):
         told.insert(0, info or None)
     elif info not in (None, False, True, 0, 1):

@@ -129,6 +129,16 @@ def object_in(value: Any, field: str) -> dict[str, Any]:
     raise fields.bad_field(field, "an object", value)
 
 
+def take_error(info: dict[str, Any], rest: dict[str, Any], field: str) -> str | None:
+    """ "type: message", as far as both are there; what else the error says (its traceback) goes to `rest`."""
+    named = [fields.text_of(info.get(key), f"{field}.{key}") for key in ("type", "message")]
+    if others := {
+        key: value for key, value in info.items() if key not in ("type", "message") and not fields.is_empty(value)
+    }:
+        rest[field] = others
+    return ": ".join(text for text in named if text) or None
+
+
 def taken(counts: dict[str, Any], names: dict[str, str], field: str) -> dict[str, int]:
     """The counts of tokens, out of `counts`: those with `names`, and what else ends in "_tokens", as it is called."""
     found = {key: counts.pop(key) for key in [key for key in counts if key in names or key.endswith("_tokens")]}

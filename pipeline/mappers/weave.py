@@ -8,7 +8,7 @@ Sources: CallSchema, SummaryMap, LLMUsageSchema, LLMCostSchema and TraceStatus i
 trace_server_interface.py (github.com/wandb/weave); in weave 0.54.0 vendor/weave_server_sdk/types/call_read_response.py
 (the same call, newer), trace/refs.py (what a ref looks like), trace/op_protocol.py (the kinds), trace/op.py
 (attributes.weave.kind), trace/weave_client.py (a turn is the outermost call of a thread; a summary sums up the
-calls inside); docs.wandb.ai, "Query and export calls"; formats.md section 9.
+calls inside), and the calls that it sent; docs.wandb.ai, "Query and export calls"; formats.md section 9.
 
 | export field | Span field |
 |---|---|
@@ -19,7 +19,7 @@ calls inside); docs.wandb.ai, "Query and export calls"; formats.md section 9.
 | … without a kind | GENERATION where the inputs hold a model and messages, contents or a prompt; else SPAN |
 | started_at, ended_at | the same |
 | inputs, output | input, output; refs (`weave:///…`) are kept as they are |
-| exception | error |
+| exception: a text, or JSON with type, message and traceback | error: the text, or "type: message" |
 | the model of a GENERATION's output, else inputs; else the one in summary.usage | model |
 | summary.usage by model: prompt_tokens or input_tokens, … | tokens input, output, total, others by their own name |
 | summary.weave.costs by model: all …_total_cost | cost, USD |
@@ -52,6 +52,7 @@ from pipeline.mappers.mapper import Detection, Mapper, Piece
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score
 from pipeline.mappers.span_rows import Row
+from pipeline.mappers.span_tree import NO_MESSAGE
 from pipeline.mappers.weave_columns import put_together
 from pipeline.models import Span, Trace
 
@@ -164,7 +165,7 @@ def _row(record: dict[str, Any]) -> Row:
         ended_at=fields.time_of(row.get("ended_at"), "ended_at"),
         input=None if fields.is_empty(inputs) else inputs,
         output=None if fields.is_empty(output) else output,
-        error=fields.text_of(row.get("exception"), "exception"),
+        error=_error(row.get("exception"), rest),
         model=_model(inputs, output, usage) if type == "GENERATION" else None,
         tokens=_tokens(usage),
         cost=_take_cost(summary),
@@ -193,6 +194,13 @@ def _name(row: dict[str, Any], rest: dict[str, Any]) -> str:
     if op_name not in ("", name):
         rest["op_name"] = op_name
     return name
+
+
+def _error(exception: Any, rest: dict[str, Any]) -> str | None:
+    info = unwrap(exception)
+    if isinstance(info, dict) and info:
+        return span_rows.take_error(info, rest, "exception") or NO_MESSAGE
+    return fields.text_of(None if fields.is_empty(exception) else exception, "exception")
 
 
 def _kept_attributes(own: dict[str, Any]) -> Any:

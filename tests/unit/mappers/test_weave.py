@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -127,6 +128,15 @@ def test_an_outer_call_repeats_the_usage_of_those_inside() -> None:
 def test_an_exception_of_the_root_makes_the_trace_fail() -> None:
     trace = one(call(exception="ValueError: no"), call("c2", "c1", exception="KeyError: inside"))
     assert (trace.status, trace.error) == (Status.FAILED, "ValueError: no")
+
+
+def test_of_an_exception_as_the_sdk_writes_it_the_traceback_is_kept_apart() -> None:
+    frames = [{"filename": "bot.py", "line_number": 7}]
+    span = span_of(exception=json.dumps({"type": "ValueError", "message": "no", "traceback": frames}))
+    assert span.error == "ValueError: no"
+    assert span.metadata["weave"]["exception"] == {"traceback": frames}
+    assert span_of(exception='["no"]').error == '["no"]'
+    assert span_of(exception='{"code": 5}').error == "in error, without a message"
 
 
 def test_a_call_that_has_not_ended_is_pending_until_its_end_comes() -> None:
