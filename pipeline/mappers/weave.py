@@ -31,7 +31,7 @@ calls inside), and the calls that it sent; docs.wandb.ai, "Query and export call
 | trace_id | id (required) |
 | thread_id, where all calls in threads are in the same one; else attributes.session_id, … | conversation_id |
 | attributes.user_id; environment, env | user_id; environment |
-| inputs of the root, where it has one besides `self` | input of the turn: what was given, without its name |
+| inputs of the root but for `self`, the object it belongs to | input of the turn; a single one without its name |
 | project_id | origin.project |
 | the last ended_at or deleted_at of all calls | revision |
 
@@ -124,7 +124,7 @@ def assemble(records: Iterable[Any]) -> Trace | None:
         revision=max(map(_revision, calls)) or None,
     )
     return span_rows.trace_of_rows(
-        rows, stated, format="weave", modelled=_OF_TRACE, repeated=_REPEATED, input=_one_input(root)
+        rows, stated, format="weave", modelled=_OF_TRACE, repeated=_REPEATED, input=_asked_of(root)
     )
 
 
@@ -270,12 +270,12 @@ def _thread(rows: Sequence[Row]) -> str | None:
     return next(iter(threads), None)
 
 
-def _one_input(root: Row | None) -> Any:
-    """What the outermost function was given, where it takes one thing (`self` is the object it belongs to)."""
+def _asked_of(root: Row | None) -> Any:
+    """What the outermost function was given; where it takes one thing, that."""
     if root is None or root.span.type == "GENERATION" or not isinstance(root.span.input, dict):
         return None
-    given = [value for name, value in root.span.input.items() if name != "self"]
-    return unwrap(given[0]) if len(given) == 1 else None
+    given = {name: value for name, value in root.span.input.items() if name != "self"}
+    return unwrap(next(iter(given.values()))) if len(given) == 1 else given
 
 
 # --- detection --------------------------------------------------------------------------------------------

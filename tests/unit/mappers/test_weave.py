@@ -69,7 +69,8 @@ def test_the_calls_of_one_trace_id_are_a_trace_with_what_the_root_says() -> None
 
 def test_several_inputs_are_the_input_as_they_are() -> None:
     inputs = {"question": "Where?", "top_k": 3}
-    assert one(call(inputs=inputs)).turns[0].input == inputs
+    assert one(call(inputs={"self": "weave:///x", **inputs})).turns[0].input == inputs
+    assert one(call(inputs={"self": "weave:///x"})).turns[0].input == {"self": "weave:///x"}
 
 
 @pytest.mark.parametrize(
