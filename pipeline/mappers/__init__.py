@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import braintrust, chat, datadog, helicone, langfuse, mlflow, opik, weave
+from pipeline.mappers import (
+    braintrust,
+    chat,
+    datadog,
+    helicone,
+    langfuse,
+    langsmith,
+    langsmith_dataset,
+    mlflow,
+    opik,
+    weave,
+)
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -20,6 +31,8 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             mlflow.MAPPER,
             opik.MAPPER,
             helicone.MAPPER,
+            langsmith.MAPPER,
+            langsmith_dataset.MAPPER,
             braintrust.MAPPER,
             weave.MAPPER,
             datadog.MAPPER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.custom import custom_mapper
 from pipeline.mappers.detect import detect_format, doubt
-from pipeline.models import Status
+from pipeline.models import Status, Trace
+from tests.unit.mappers.assembling import traces_of
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
 DOWNLOADS = sorted((SAMPLES / "langfuse").glob("*.json"))
@@ -60,6 +62,36 @@ class TestLangfuse:
         assert turn.output is not None
         for mine, original in ((turn.input, download["trace"]["input"]), (turn.output, download["trace"]["output"])):
             assert original is None or mine == decoded(original)
+
+    def test_in_pieces_it_is_the_same_trace(self, path: Path) -> None:
+        download = load(path)
+        pieces = [*reversed(download["observations"]), download["trace"]]
+        assert traces_of(MAPPERS["langfuse"], pieces) == [MAPPERS["langfuse"].map_trace(download)]
+
+    def test_rows_of_its_observations_alone_tell_what_was_said(self, path: Path) -> None:
+        download = load(path)
+        rows = [observations_v2_row(observation, download["trace"]) for observation in download["observations"]]
+        assert detect_format(rows).is_sure
+        [trace] = traces_of(MAPPERS["langfuse"], rows)
+        whole = MAPPERS["langfuse"].map_trace(download)
+        assert isinstance(whole, Trace)
+        assert (trace.id, trace.conversation_id, trace.tokens) == (whole.id, whole.conversation_id, whole.tokens)
+        assert [span.output for span in trace.turns[0].spans] == [span.output for span in whole.turns[0].spans]
+        said = json.dumps([[span.input, span.output] for span in trace.turns[0].spans])
+        for mine in (trace.turns[0].input, trace.turns[0].output):
+            assert mine is not None
+            assert json.dumps(mine).strip('"') in said
+
+
+def observations_v2_row(observation: dict[str, Any], trace: dict[str, Any]) -> dict[str, Any]:
+    """An observation as the blob export has it."""
+    row = {re.sub("([A-Z])", lambda match: f"_{match[1].lower()}", name): value for name, value in observation.items()}
+    row |= {"provided_model_name": row.pop("model", None), "session_id": trace["sessionId"], "user_id": trace["userId"]}
+    row["metadata"] = decoded(row["metadata"])
+    for name in ("input", "output"):
+        value = decoded(row[name])
+        row[name] = value if value is None or isinstance(value, str) else json.dumps(value)
+    return {name: "" if value is None else value for name, value in row.items()}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +164,21 @@ def test_the_mlflow_trace_and_its_row_in_a_data_frame_are_the_same_trace() -> No
     assert one == other
 
 
+def test_a_langsmith_batch_is_the_run_that_it_creates_and_updates() -> None:
+    batch = load(SAMPLES / "langsmith" / "langsmith_py_wrap_openai_stream.json")
+    guess = detect_format([batch])
+    assert guess.is_sure
+    assert guess.mapper is MAPPERS["langsmith"]
+    created, updated = batch["post"][0], batch["patch"][0]
+    (trace,) = traces_of(MAPPERS["langsmith"], [batch])
+    (span,) = trace.turns[0].spans
+    assert (trace.id, trace.status, trace.partial) == (created["trace_id"], Status.COMPLETED, None)
+    assert (span.input, span.output) == (created["inputs"], updated["outputs"])
+    assert (trace.turns[0].input, trace.turns[0].output) == ("howdy", "Howdy! How can I assist you today?")
+    assert (trace.models, trace.release) == (("gpt-4o-mini",), created["extra"]["metadata"]["revision_id"])
+    assert {kind: trace.tokens[kind] for kind in ("input", "output", "total")} == {"input": 9, "output": 9, "total": 18}
+
+
 def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     path = SAMPLES / "chat" / "tau-bench-MockAirlineDomainEnv-few_shot.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -145,7 +192,6 @@ def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("langsmith/langsmith_py_wrap_openai_stream.json", "LangSmith"),
         ("otlp/opentelemetry-proto-trace.json", "OTLP"),
         ("otlp/agentevals-k8s.json", "Jaeger"),
         ("otlp/any-agent-OPENAI_trace.json", "OpenTelemetry"),

@@ -52,6 +52,11 @@ def test_of_a_root_that_is_a_model_call_the_last_question_and_answer_count() -> 
     assert (call.turns[0].input, call.turns[0].output) == ({"k": 1}, {"tool_calls": [{}]})
 
 
+def test_a_model_call_in_an_unknown_shape_counts_as_it_stands() -> None:
+    trace = one(span("a"), span("b", "a", 1, type="GENERATION", input={"args": ["ask"]}, output={"reply": ["answer"]}))
+    assert (trace.turns[0].input, trace.turns[0].output) == ({"args": ["ask"]}, {"reply": ["answer"]})
+
+
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:
     trace = one(span("b", "gone", input="x"))
     assert trace.partial == "1 parent span(s) not in the export: gone"
