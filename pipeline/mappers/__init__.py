@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, langsmith, langsmith_dataset, mlflow, openinference, opik
+from pipeline.mappers import (
+    braintrust,
+    chat,
+    datadog,
+    helicone,
+    langfuse,
+    langsmith,
+    langsmith_dataset,
+    mlflow,
+    openinference,
+    opik,
+    weave,
+)
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -23,6 +35,9 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             langsmith.MAPPER,
             langsmith_dataset.MAPPER,
             openinference.MAPPER,
+            braintrust.MAPPER,
+            weave.MAPPER,
+            datadog.MAPPER,
         )
     }
 )

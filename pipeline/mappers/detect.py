@@ -103,8 +103,6 @@ _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
         "a Jaeger export, which cannot be imported yet",
         lambda row: "traceID" in _first_of(row.get("data")),
     ),
-    ("Braintrust spans, which cannot be imported yet", _has("span_attributes", "root_span_id")),
-    ("Weave calls, which cannot be imported yet", _has("op_name", "trace_id")),
     (
         "transcripts as plain text (messages_display), which format: custom can map as input",
         _has("messages_display"),

@@ -27,6 +27,11 @@ UPDATE = {"id": "1", "dotted_order": "20260822T080000000000Z1", "end_time": "202
 EXAMPLE = {"inputs": {"question": "q"}, "outputs": {"answer": "a"}, "metadata": {}}
 TAU = {"task_id": 0, "reward": 1.0, "info": {}, "trial": 0, "traj": [{"role": "user", "content": "q"}]}
 PHOENIX = {"name": "n", "span_kind": "LLM", "context": {"trace_id": "1", "span_id": "2"}, "start_time": "2026-01-01"}
+BRAINTRUST = {"id": "1", "span_id": "s", "root_span_id": "t", "span_attributes": {"name": "n"}, "_xact_id": "1"}
+WEAVE = {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-01-01", "inputs": {}, "output": None}
+WEAVE_TABLE = {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-01-01", "inputs.q": "a"}
+DATADOG = {"trace_id": "t", "span_id": "s", "start_ns": 1, "span_kind": "llm", "ml_app": "a", "tags": []}
+DATADOG_EVENT = {"trace_id": "t", "span_id": "s", "start_ns": 1, "meta": {"span": {"kind": "llm"}}, "status": "ok"}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -64,6 +69,16 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (EXAMPLE, "langsmith-dataset"),
         (EXAMPLE | {"id": "e", "dataset_id": "d", "outputs": None}, "langsmith-dataset"),
         (PHOENIX, "openinference"),
+        (BRAINTRUST, "braintrust"),
+        ({"events": [BRAINTRUST], "cursor": "x"}, "braintrust"),
+        ({"data": [BRAINTRUST], "schema": {}, "cursor": None}, "braintrust"),
+        (WEAVE, "weave"),
+        ({"calls": [WEAVE]}, "weave"),
+        (WEAVE_TABLE, "weave"),
+        (DATADOG, "datadog"),
+        (DATADOG_EVENT, "datadog"),
+        ({"id": "s", "type": "span", "attributes": DATADOG}, "datadog"),
+        ({"data": [{"id": "s", "type": "span", "attributes": DATADOG}], "meta": {}, "links": {}}, "datadog"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -131,7 +146,6 @@ def test_a_known_format_that_comes_later_is_named(record: Any, words: str) -> No
 @pytest.mark.parametrize(
     "record",
     [
-        {"op_name": "f", "trace_id": "1", "inputs": {"q": 1}, "output": "a", "started_at": "2026-01-01"},
         {"inputs": {"q": 1}, "expectations": {"a": 1}},
         {"inputs": "q", "outputs": "a"},
         {"inputs": {"q": 1}, "outputs": {"a": 1}, "score": 1, "latency": 2},

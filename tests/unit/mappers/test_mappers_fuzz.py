@@ -125,6 +125,47 @@ BODIES: list[dict[str, Any]] = [
     },
     {"request_body": {"helicone_message": "…"}, "response_body": {"error": {"message": "no"}}},
 ]
+BRAINTRUST = {
+    "id": "r1", "span_id": "s1", "root_span_id": "t1", "span_parents": ["s0", "s00"], "is_root": False, "log_id": "g",
+    "_xact_id": "1000195000000000001", "_pagination_key": "p1", "created": "2026-08-22T08:00:00.000Z",
+    "org_id": "o", "project_id": "p", "input": [{"role": "user", "content": "q"}], "output": '{"a": 1}',
+    "expected": "a", "error": {"name": "E"}, "scores": {"exact": 0.5, "why": "w"}, "tags": ["a"],
+    "metadata": {"model": "m", "session_id": "c", "user_id": 7, "k": {"k": "v"}},
+    "metrics": {"start": 1787385600.25, "end": 1787385601.5, "prompt_tokens": 3, "completion_tokens": "5",
+                "estimated_cost": 0.1, "time_to_first_token": 0.5},
+    "context": {"caller_filename": "f", "span_origin": {"environment": {"name": "e"}}},
+    "span_attributes": {"name": "n", "type": "llm", "exec_counter": 1}, "comments": [{"text": "c"}],
+}  # fmt: skip
+WEAVE = {
+    "id": "s1", "trace_id": "t1", "parent_id": "s0", "project_id": "e/p", "op_name": "weave:///e/p/op/chat:v1",
+    "display_name": "n", "thread_id": "c", "turn_id": "s0", "started_at": "2026-08-22T08:00:00.000Z",
+    "ended_at": "2026-08-22T08:00:01Z", "exception": "E: no", "wb_user_id": "w", "wb_run_step": 1,
+    "attributes": {"weave": {"kind": "llm", "client_version": "0.54.0"}, "user_id": "u", "env": "e"},
+    "inputs": {"self": "weave:///e/p/object/x:v1", "model": "m", "messages": [{"role": "user", "content": "q"}]},
+    "output": {"choices": [{"message": {"role": "assistant", "content": "a"}}]},
+    "summary": {"usage": {"m": {"prompt_tokens": 3, "input_tokens": 3, "requests": 1, "details": {"k": "v"}}},
+                "status_counts": {"success": 1},
+                "weave": {"status": "success", "latency_ms": 1, "trace_name": "n",
+                          "costs": {"m": {"prompt_tokens_total_cost": 0.1, "provider_id": "openai"}}}},
+}  # fmt: skip
+DATADOG = {
+    "id": "s1", "type": "span",
+    "attributes": {
+        "trace_id": "t1", "span_id": "s1", "parent_id": "undefined", "name": "n", "span_kind": "llm", "ml_app": "p",
+        "start_ns": 1787385600250000000, "duration": 1.5e9, "status": "error", "session_id": "c",
+        "input": {"value": "q", "messages": [{"role": "user", "content": "q"}]}, "output": {"value": '{"a": 1}'},
+        "model_name": "m", "model_provider": "openai", "metadata": {"k": "v"}, "intent": "i",
+        "metrics": {"input_tokens": 3.0, "estimated_total_cost": 7500, "time_to_first_token": 0.5},
+        "tags": ["env:e", "version:1", "user_id:u", "service:s", "error:1", "error_type:E", "session_id:c"],
+        "evaluation": {"e": {"value": "v", "reasoning": "r"}}, "tool_definitions": [{"name": "t"}],
+    },
+}  # fmt: skip
+DATADOG_EVENT = {
+    "trace_id": "t1", "span_id": "s2", "parent_id": "s1", "name": "n", "start_ns": "1787385600250000000",
+    "duration": 1, "status": "ok", "tags": ["ml_app:p"], "metrics": {"total_cost": 0.5}, "_dd": {"apm_trace_id": "x"},
+    "meta": {"span": {"kind": "retrieval", "k": "v"}, "error": {"message": "m", "type": "E", "stack": "s"},
+             "output": {"documents": [{"text": "d"}]}, "input": {"value": "q", "parameters": {"k": "v"}}},
+}  # fmt: skip
 RUN = {
     "id": "r1", "trace_id": "r1", "parent_run_id": None, "dotted_order": "20260822T080000000000Zr1", "name": "n",
     "run_type": "llm", "start_time": "2026-08-22T08:00:00.000250", "end_time": "2026-08-22T08:00:01+00:00",
@@ -174,6 +215,13 @@ PHOENIX_ROW = {
     **{f"attributes.{key}": value for key, value in PHOENIX_SPAN["attributes"].items()},
 }  # fmt: skip
 VALID: dict[str, list[Any]] = {
+    "braintrust": [BRAINTRUST, {**BRAINTRUST, "span_parents": None, "is_root": True}],
+    "weave": [
+        WEAVE,
+        {"id": "1", "trace_id": "t1", "op_name": "f", "started_at": "2026-08-22", "inputs.q": "a", "inputs.a.b": "[1]",
+         "inputs.a": "", "summary.usage.gpt-4.1.prompt_tokens": 3, "summary.weave.latency_ms": 1},
+    ],
+    "datadog": [DATADOG, DATADOG["attributes"], DATADOG_EVENT, {**DATADOG_EVENT, "parent_id": None}],
     "langfuse": [
         LANGFUSE,
         {"trace": {key: LANGFUSE[key] for key in ("id", "timestamp", "input")}, "observations": [OBSERVATION] * 2},
@@ -250,6 +298,21 @@ LANGFUSE_SCORE = {
     "data_type": "NUMERIC", "timestamp": "2026-08-22 08:00:00.000000", "comment": "c", "session_id": None,
 }  # fmt: skip
 PIECES: dict[str, list[Any]] = {
+    "braintrust": [
+        *VALID["braintrust"],
+        {key: value if isinstance(value, str) else json.dumps(value) for key, value in BRAINTRUST.items()},
+        {**BRAINTRUST, "span_id": "s2", "_object_delete": True},
+        {"events": [BRAINTRUST, {**BRAINTRUST, "span_id": "s0", "span_parents": None}], "cursor": "x"},
+        {"data": [BRAINTRUST], "schema": {"type": "array"}, "cursor": None},
+    ],
+    "weave": [
+        *VALID["weave"],
+        {"calls": [WEAVE, {**WEAVE, "deleted_at": "2026-08-23"}, {**WEAVE, "id": "s0", "parent_id": None}]},
+    ],
+    "datadog": [
+        *VALID["datadog"],
+        {"data": [DATADOG, DATADOG_EVENT], "meta": {"page": {"after": "x"}}, "links": {"next": "x"}},
+    ],
     "langfuse": [
         {**LANGFUSE, "observations": ["o1", "o2"], "scores": ["s1"]},
         LANGFUSE,
@@ -301,12 +364,18 @@ names = st.sampled_from(
             *RUN,
             *CHILD_RUN,
             *MLFLOW_SPAN,
+            *BRAINTRUST,
+            *WEAVE,
+            *DATADOG["attributes"],
+            *DATADOG_EVENT["meta"],
+            "calls",
+            "events",
+            "data",
             *MLFLOW["info"],
             *MLFLOW_SPAN["attributes"],
             *PHOENIX_SPAN,
             *PHOENIX_ROW,
             *PHOENIX_SPAN["attributes"],
-            "data",
             "traceId",
             "annotator_kind",
             "spans",

@@ -22,7 +22,8 @@ from tests.unit.mappers.test_mappers_fuzz import (
 )
 
 READ = frozenset(["role", "type", "start_time", "end_time", "created_at", "request_created_at", "response_created_at"])
-READ |= frozenset(["last_updated_at", "updated_at", "prompt_tokens"])
+READ |= frozenset(["last_updated_at", "updated_at", "prompt_tokens", "completion_tokens", "created"])
+READ |= frozenset(["started_at", "ended_at", "start_ns"])
 READ |= frozenset(["span_kind", "openinference.span.kind", "status_code", "input.mime_type"])
 READ |= frozenset(["trace_id", "context.trace_id", "traceId", "from"])
 """What is turned into something else: an enum, a time, a number; and what brings records together."""
@@ -30,11 +31,12 @@ NOT_KEPT = {
     "chat": set[str](),
     "opik": {"downloaded_at"},
     "helicone": set[str](),
-    "openinference": {"id"},
     "langsmith-dataset": set[str](),
+    "openinference": {"id"},
+    "braintrust": {"_pagination_key", "log_id", "org_id"},
+    "weave": {"trace_name"},
+    "datadog": set[str](),
 }
-
-
 RECORDS = [(name, record) for name in NOT_KEPT for record in VALID[name] if "rootSpan" not in record]
 """A trace of Phoenix's CLI says its root span twice."""
 

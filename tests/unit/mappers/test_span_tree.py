@@ -155,3 +155,8 @@ def test_the_system_prompt_is_found_in_every_shape(value: Any) -> None:
 @pytest.mark.parametrize("value", [None, 5, True, [], {}, "", {"messages": 5}, [[[]]], {"a": {"b": {}}}])
 def test_what_holds_no_messages_says_nothing(value: Any) -> None:
     assert (last_user(value), last_assistant(value), system_of(value)) == (None, None, None)
+
+
+def test_parts_of_a_message_of_an_odd_type_are_kept() -> None:
+    parts = [{"type": ["thinking"]}, {"type": "thinking", "thinking": "…"}]
+    assert last_user({"role": "user", "content": parts}) == [{"type": ["thinking"]}]
