@@ -6,6 +6,8 @@ For every format whose records are spans. The rules (formats.md section 0), the 
 |---|---|
 | input | what the export states; the first root that has an input; the last user message of the first model call |
 | output | what the export states; the last root that has an output; the last answer of the last model call |
+| … of a root that is a model call | its last user message, its last answer: the messages before repeat other turns |
+| … of an agent that has a list of messages | the same |
 | system | what is stated; the first model call with a system message |
 | started_at, ended_at | the first start, the last end (none while a root has not ended) |
 | status | PENDING where a root has neither end nor error, FAILED where the last root is in error, else COMPLETED |
@@ -62,10 +64,10 @@ def trace_of_spans(
         cost = math.fsum(each for each in costs if each is not None) if costs else None
     calls = [span for span in ordered if span.type == "GENERATION"]
     turn = Turn(
-        input=_first(input, (span.input for span in roots), (messages.last_user(call.input) for call in calls)),
+        input=_first(input, map(_asked, roots), (messages.last_user(call.input) for call in calls)),
         output=_first(
             output,
-            (span.output for span in reversed(roots)),
+            map(_answered, reversed(roots)),
             (messages.last_assistant(call.output) for call in reversed(calls)) if status is not Status.FAILED else (),
         ),
         started_at=started_at,
@@ -147,6 +149,20 @@ def _first(stated: Any, of_roots: Iterable[Any], of_calls: Iterable[Any]) -> Any
     return next(
         (value for values in ((stated,), of_roots, of_calls) for value in values if not fields.is_empty(value)), None
     )
+
+
+def _asked(root: Span) -> Any:
+    asked = messages.last_user(root.input) if _has_messages(root, root.input) else None
+    return root.input if asked is None else asked
+
+
+def _answered(root: Span) -> Any:
+    answered = messages.last_assistant(root.output) if _has_messages(root, root.output) else None
+    return root.output if answered is None else answered
+
+
+def _has_messages(root: Span, value: Any) -> bool:
+    return root.type == "GENERATION" or (root.type == "AGENT" and isinstance(value, list))
 
 
 def _status(roots: Sequence[Span]) -> Status:

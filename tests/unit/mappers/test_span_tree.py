@@ -35,6 +35,25 @@ def test_without_words_of_the_root_the_first_question_and_the_last_answer_of_mod
     assert (trace.turns[0].input, trace.turns[0].output, trace.system) == ("hi", "hello", "Be brief.")
 
 
+HISTORY = [
+    {"role": "user", "content": "earlier"},
+    {"role": "assistant", "content": "so it was"},
+    {"role": "user", "content": "hi"},
+]
+
+
+@pytest.mark.parametrize("type", ["GENERATION", "AGENT"])
+def test_of_the_messages_of_an_outer_call_or_agent_the_last_ones_are_the_turn(type: str) -> None:
+    trace = one(span("a", type=type, input=HISTORY, output=[{"role": "assistant", "content": "hello"}]))
+    assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "hello")
+    assert trace.turns[0].spans[0].input == HISTORY
+
+
+@pytest.mark.parametrize(("type", "value"), [("CHAIN", HISTORY), ("AGENT", {"query": "hi", "plan": "free"})])
+def test_what_other_roots_were_given_is_the_turn_as_it_stands(type: str, value: Any) -> None:
+    assert one(span("a", type=type, input=value)).turns[0].input == value
+
+
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:
     trace = one(span("b", "gone", input="x"))
     assert trace.partial == "1 parent span(s) not in the export: gone"
