@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, mlflow, opik
+from pipeline.mappers import chat, helicone, langfuse, mlflow, opik, otlp
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -20,6 +20,7 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             mlflow.MAPPER,
             opik.MAPPER,
             helicone.MAPPER,
+            otlp.MAPPER,
         )
     }
 )

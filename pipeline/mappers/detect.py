@@ -81,11 +81,6 @@ def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
     return lambda row: wanted <= row.keys()
 
 
-def _first_of(items: Any) -> dict[str, Any]:
-    first = items[0] if isinstance(items, list) and items else None
-    return first if isinstance(first, dict) else {}
-
-
 def _is_langfuse_span(row: dict[str, Any]) -> bool:
     return bool(row.keys() & {"parentObservationId", "parent_observation_id"}) and bool(
         row.keys() & {"traceId", "trace_id"}
@@ -94,28 +89,12 @@ def _is_langfuse_span(row: dict[str, Any]) -> bool:
 
 _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
     ("Langfuse observations (spans, not whole traces), which cannot be imported yet", _is_langfuse_span),
-    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resourceSpans")),
-    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resource_spans")),
-    (
-        "OTLP spans (OpenTelemetry), which cannot be imported yet",
-        _has("traceId", "spanId", "startTimeUnixNano"),
-    ),
     ("LangSmith runs, which cannot be imported yet", _has("run_type")),
     ("a LangSmith batch of runs, which cannot be imported yet", _has("post", "patch")),
     ("a LangSmith data set (inputs, outputs), which format: custom can map", _has("inputs", "outputs")),
     ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context", "span_kind")),
     ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context.span_id")),
     ("OpenInference spans, which cannot be imported yet", _has("attributes.openinference.span.kind")),
-    ("OpenTelemetry spans, which cannot be imported yet", _has("context", "attributes", "start_time")),
-    (
-        "a list of OpenTelemetry spans, which cannot be imported yet",
-        lambda row: _first_of(row.get("spans")).keys() >= {"context", "attributes"},
-    ),
-    ("a Jaeger export, which cannot be imported yet", _has("traceID", "spans")),
-    (
-        "a Jaeger export, which cannot be imported yet",
-        lambda row: "traceID" in _first_of(row.get("data")),
-    ),
     ("Braintrust spans, which cannot be imported yet", _has("span_attributes", "root_span_id")),
     ("Weave calls, which cannot be imported yet", _has("op_name", "trace_id")),
     (
