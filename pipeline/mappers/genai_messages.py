@@ -21,7 +21,7 @@ Of an event that became a message the time is not kept, nor of a log record its 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.mappers import fields
@@ -31,6 +31,7 @@ from pipeline.mappers.otlp_spans import Event
 _INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
 _ROLES = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
 _CHOICE = "gen_ai.choice"
+_PLACES = {name: place for place, name in enumerate((*_ROLES, _CHOICE))}
 _DETAILS = frozenset(
     ["gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion"]
 )
@@ -48,6 +49,11 @@ def is_genai(event: Event) -> bool:
     return _said_in_body(event.body) is not None or any(key.startswith("gen_ai.") for key in event.attributes)
 
 
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """By time; what was noted at one moment in the order of a dialogue."""
+    return sorted(events, key=lambda event: (event.time or "", _PLACES.get(event.name, len(_PLACES))))
+
+
 def with_messages(attributes: dict[str, Any], events: Sequence[Event]) -> tuple[dict[str, Any], list[Event]]:
     """The attributes with the messages that stood elsewhere, and the events that are none."""
     if any(key.startswith(_NUMBERED) for key in attributes):
@@ -59,19 +65,19 @@ def with_messages(attributes: dict[str, Any], events: Sequence[Event]) -> tuple[
     if not events:
         return attributes, []
     attributes = dict(attributes)
+    others: list[Event] = []
+    for event in events:
+        said = event.attributes if event.name in _DETAILS else _said_in_body(event.body)
+        others += [event] if said is None else _opened(event, said, attributes)
     asked: list[dict[str, Any]] = []
     answered: list[dict[str, Any]] = []
     left: list[Event] = []
     has_input, has_output = _INPUT in attributes, _OUTPUT in attributes
-    for event in events:
+    for event in others:
         if event.name in _ROLES and not has_input:
             asked.append(_message(_ROLES[event.name], event, attributes))
         elif event.name == _CHOICE and not has_output:
             answered.append(_answer(event, attributes))
-        elif event.name in _DETAILS:
-            left += _opened(event, event.attributes, attributes)
-        elif (said := _said_in_body(event.body)) is not None:
-            left += _opened(event._replace(body=None), said, attributes)
         else:
             left.append(event)
     if asked:
@@ -125,9 +131,10 @@ def _answer(event: Event, attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _opened(event: Event, said: Mapping[str, Any], attributes: dict[str, Any]) -> list[Event]:
-    """The event gives its attributes to the span; what the span has otherwise stays in the event."""
+    """The event gives what it says to the span; what the span has otherwise stays in the event."""
     others = {key: value for key, value in said.items() if attributes.setdefault(key, value) != value}
     if said is not event.attributes:
+        event = event._replace(body=None)
         others |= event.attributes
     if others or not fields.is_empty(event.body):
         return [event._replace(attributes=others)]

@@ -133,7 +133,7 @@ def _stand_in(logs: Sequence[Log]) -> Row:
         is_error=False,
         message=None,
         resource=logs[0].resource,
-        rest={},
+        rest={key: value for key, value in logs[0].event.rest.items() if key == "scope"},
     )
 
 
@@ -196,7 +196,7 @@ def _partial(missing: Sequence[str]) -> str | None:
 
 
 def _meaning(row: Row, logs: Sequence[Log]) -> tuple[genai.Meaning, list[Event]]:
-    events = [*row.events, *(log.event for log in logs)]
+    events = [*row.events, *genai_messages.in_order(log.event for log in logs)]
     attributes, left = genai_messages.with_messages(row.attributes, events)
     return genai.meaning_of(attributes), left
 

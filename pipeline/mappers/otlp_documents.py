@@ -97,18 +97,18 @@ def _in_jaeger(trace: Any) -> list[Any]:
         raise fields.bad_field("data", "a list of traces", trace, way_out=WAY_OUT)
     processes = trace.get("processes")
     processes = processes if isinstance(processes, dict) else {}
-    lines: list[Any] = []
-    for span in _list(trace, ("spans",), ""):
-        process = processes.get(span.get("processID")) if isinstance(span, dict) and _is_text(span, "processID") else ""
-        lines.append({**span, "process": process} if process else span)
+    lines = [_with_process(span, processes) for span in _list(trace, ("spans",), "")]
     warnings = trace.get("warnings")
     if warnings and lines and isinstance(lines[0], dict):
         lines[0] = {**lines[0], "trace_warnings": warnings}
     return lines
 
 
-def _is_text(span: Mapping[str, Any], key: str) -> bool:
-    return isinstance(span.get(key), str)
+def _with_process(span: Any, processes: Mapping[str, Any]) -> Any:
+    key = span.get("processID") if isinstance(span, dict) else None
+    if not isinstance(key, str) or key not in processes:
+        return span
+    return {name: value for name, value in span.items() if name != "processID"} | {"process": processes[key]}
 
 
 def _in_list(document: Mapping[str, Any]) -> list[Any]:

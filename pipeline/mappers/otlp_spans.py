@@ -17,7 +17,7 @@ files in shared/samples/otlp. CloudWatch's lines (attributes as an object) are r
 | kind | kind | tag span.kind | kind, without INTERNAL, which is the default |
 | resource.attributes | resource.attributes | process; serviceName as service.name | resource |
 
-Not kept: flags, schemaUrl, and what only repeats (durationNano, startTimeMillis, processID). Of two attributes with one
+Not kept: flags, schemaUrl, and what only repeats (durationNano, startTimeMillis). Of two attributes with one
 key the last counts. Whatever else is not empty is in `rest`.
 """
 
@@ -36,7 +36,6 @@ from pipeline.mappers.otlp_values import (
     decoded,
     id_of,
     moment,
-    nanoseconds,
     resource_of,
     scope_of,
     value_of,
@@ -85,28 +84,39 @@ class Log(NamedTuple):
 
 # --- one line ------------------------------------------------------------------------------------------------
 
-_NAMES = {
+_IDS = {
     "traceId": "trace", "trace_id": "trace", "traceID": "trace", "spanId": "id", "span_id": "id", "spanID": "id",
-    "parentSpanId": "parent", "parent_span_id": "parent", "parentSpanID": "parent", "parent_id": "parent",
-    "parent": "parent", "parentSpanContext": "parent", "name": "name", "operationName": "name", "kind": "kind",
-    "startTimeUnixNano": "start_ns", "start_time_unix_nano": "start_ns", "endTimeUnixNano": "end_ns",
-    "end_time_unix_nano": "end_ns", "start_time": "start", "startTime": "start", "end_time": "end", "endTime": "end",
-    "attributes": "attributes", "tags": "tags", "events": "events", "logs": "logs", "links": "links",
-    "references": "references", "status": "status", "status_code": "code", "statusCode": "code",
-    "status_message": "message", "statusMessage": "message", "resource": "resource", "process": "process",
-    "scope": "scope", "instrumentationScope": "scope", "instrumentation_scope": "scope", "context": "context",
-    "timeUnixNano": "start_ns", "time_unix_nano": "start_ns", "timestamp": "start",
-    "observedTimeUnixNano": "seen_ns", "observed_time_unix_nano": "seen_ns", "observed_timestamp": "seen",
-    "body": "body", "eventName": "event_name", "event_name": "event_name", "final_output": "final_output",
-    "duration": "duration", "processID": "not kept", "flags": "not kept", "trace_flags": "not kept",
-    "traceFlags": "not kept", "schemaUrl": "not kept", "schema_url": "not kept", "durationNano": "not kept",
+}  # fmt: skip
+_TIMES = {"timeUnixNano": "time", "time_unix_nano": "time", "timestamp": "time"}
+_NOT_KEPT = dict.fromkeys(("flags", "trace_flags", "traceFlags", "schemaUrl", "schema_url"), "not kept")
+_NAMES_OF_EVENTS = _TIMES | {"name": "name", "attributes": "attributes"}
+_NAMES_OF_LINKS = _IDS | _NOT_KEPT | {"context": "context", "attributes": "attributes"}
+_SHARED = _IDS | _NOT_KEPT | {
+    "attributes": "attributes", "resource": "resource", "scope": "scope", "instrumentationScope": "scope",
+    "instrumentation_scope": "scope",
+}  # fmt: skip
+_NAMES_OF_LOGS = _SHARED | _TIMES | {
+    "observedTimeUnixNano": "seen", "observed_time_unix_nano": "seen", "observed_timestamp": "seen", "body": "body",
+    "eventName": "event_name", "event_name": "event_name",
+}  # fmt: skip
+_STARTS = ("startTimeUnixNano", "start_time_unix_nano", "start_time")
+_ENDS = ("endTimeUnixNano", "end_time_unix_nano", "end_time")
+_NAMES = _SHARED | dict.fromkeys(_STARTS, "start") | dict.fromkeys(_ENDS, "end") | {
+    "context": "context", "parentSpanId": "parent", "parent_span_id": "parent", "parent_id": "parent",
+    "parent": "parent", "parentSpanContext": "parent", "name": "name", "kind": "kind", "events": "events",
+    "links": "links", "status": "status", "status_code": "code", "statusCode": "code", "status_message": "message",
+    "statusMessage": "message", "final_output": "final_output", "durationNano": "not kept",
+}  # fmt: skip
+_NAMES_OF_JAEGER = _NAMES | {
+    "parentSpanID": "parent", "operationName": "name", "startTime": "start", "duration": "duration", "tags": "tags",
+    "logs": "logs", "references": "references", "process": "process",
     "startTimeMillis": "not kept",
 }  # fmt: skip
 _SIGNS_OF_LOGS = frozenset(
     ["body", "severityNumber", "severity_number", "severityText", "eventName", "event_name", "observedTimeUnixNano",
      "observed_time_unix_nano", "observed_timestamp"]
 )  # fmt: skip
-_SIGNS_OF_SPANS = frozenset(["startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime"])
+_SIGNS_OF_SPANS = frozenset([*_STARTS, "startTime"])
 
 
 def is_log(line: Mapping[str, Any]) -> bool:
@@ -139,12 +149,28 @@ def no_id(what: str) -> RejectedError:
 
 
 def times_of(line: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Start and end of a span or log record."""
-    start, end = line.get("startTimeUnixNano"), line.get("endTimeUnixNano")
-    if start is not None:
-        return nanoseconds(start, "startTimeUnixNano"), nanoseconds(end, "endTimeUnixNano")
-    known = {_NAMES[key]: value for key, value in line.items() if key in _NAMES}
-    return _times(known, _is_jaeger(line))
+    """Start and end of a span; of a log record, when it was written, or else seen."""
+    if "startTimeUnixNano" in line:
+        start, end = line["startTimeUnixNano"], line.get("endTimeUnixNano")
+        return moment(start, "startTimeUnixNano"), moment(end, "endTimeUnixNano")
+    if is_log(line):
+        known, _ = _sorted_fields(line, _NAMES_OF_LOGS)
+        time = moment(known.get("time"), "timeUnixNano") or moment(known.get("seen"), "observedTimeUnixNano")
+        return time, time
+    if _is_jaeger(line):
+        start, duration = line.get("startTime"), line.get("duration")
+        started_at = fields.time_of(start, "startTime", "us")
+        if started_at is None or duration is None:
+            return started_at, None
+        if not _is_whole(start) or not _is_whole(duration):
+            raise fields.bad_field("duration", "a whole number of microseconds", duration)
+        return started_at, fields.time_of(start + duration, "duration", "us")
+    known, _ = _sorted_fields(line, _NAMES)
+    return moment(known.get("start"), "start_time"), moment(known.get("end"), "end_time")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def row_of(line: Mapping[str, Any]) -> Row:
@@ -152,11 +178,9 @@ def row_of(line: Mapping[str, Any]) -> Row:
     trace_id, span_id = ids_of(line)
     if span_id is None:
         raise no_id("spanId is missing or empty")
-    known, rest = _sorted_fields(line)
     is_jaeger = _is_jaeger(line)
-    started_at, ended_at = _times(known, is_jaeger)
-    if "duration" in known and not is_jaeger:
-        rest["duration"] = known["duration"]
+    known, rest = _sorted_fields(line, _NAMES_OF_JAEGER if is_jaeger else _NAMES)
+    started_at, ended_at = times_of(line)
     attributes = decoded(known.get("attributes"), "attributes")
     parent = known.get("parent")
     if isinstance(parent, dict):
@@ -167,9 +191,9 @@ def row_of(line: Mapping[str, Any]) -> Row:
     is_error, message = _status(known, rest)
     _keep(rest, "kind", _kind(known.get("kind")))
     _keep(rest, "scope", scope_of(known.get("scope")))
-    _keep(rest, "links", _links(known.get("links")))
+    if "links" in known:
+        rest["links"] = _links(known["links"])
     _keep(rest, "traceState", _trace_state(known.get("context")))
-    final_output = known.get("final_output")
     return Row(
         trace_id=trace_id,
         id=span_id,
@@ -183,7 +207,7 @@ def row_of(line: Mapping[str, Any]) -> Row:
         message=message,
         resource=_process(known["process"]) if "process" in known else resource_of(known.get("resource"), "resource"),
         rest=rest,
-        final_output=final_output,
+        final_output=known.get("final_output"),
     )
 
 
@@ -192,13 +216,13 @@ def log_of(line: Mapping[str, Any]) -> Log:
     trace_id, span_id = ids_of(line)
     if span_id is None:
         raise no_id("spanId is missing or empty")
-    known, rest = _sorted_fields(line)
+    known, rest = _sorted_fields(line, _NAMES_OF_LOGS)
     attributes = decoded(known.get("attributes"), "attributes")
     _keep(rest, "scope", scope_of(known.get("scope")))
     name = known.get("event_name") or attributes.pop("event.name", None)
     event = Event(
         name=fields.text_of(name, "eventName") or "",
-        time=_times(known, False)[0],
+        time=times_of(line)[0],
         attributes=attributes,
         body=value_of(known.get("body")),
         rest=rest,
@@ -206,13 +230,13 @@ def log_of(line: Mapping[str, Any]) -> Log:
     return Log(trace_id, span_id, event, resource_of(known.get("resource"), "resource"))
 
 
-def _sorted_fields(line: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _sorted_fields(line: Mapping[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     known: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for key, value in line.items():
         if not value and (value.__class__ in fields.EMPTY or value.__class__ is int):
             continue  # a count of 0 dropped attributes, and a kind or status of 0, are the default
-        name = _NAMES.get(key)
+        name = names.get(key)
         if name is None or name in known:
             rest[key] = value
         elif name != "not kept":
@@ -223,28 +247,6 @@ def _sorted_fields(line: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
 def _keep(rest: dict[str, Any], key: str, value: Any) -> None:
     if not fields.is_empty(value):
         rest[key] = value
-
-
-def _times(known: Mapping[str, Any], is_jaeger: bool) -> tuple[str | None, str | None]:
-    if is_jaeger:
-        start, duration = known.get("start"), known.get("duration")
-        started_at = fields.time_of(start, "startTime", "us")
-        if started_at is None or duration is None:
-            return started_at, started_at if "duration" in known else None
-        if not _is_whole(start) or not _is_whole(duration):
-            raise fields.bad_field("duration", "a whole number of microseconds", duration)
-        return started_at, fields.time_of(start + duration, "duration", "us")
-    started_at = nanoseconds(known.get("start_ns"), "startTimeUnixNano") or moment(known.get("start"), "start_time")
-    if started_at is None:
-        started_at = nanoseconds(known.get("seen_ns"), "observedTimeUnixNano")
-    if started_at is None:
-        started_at = moment(known.get("seen"), "observed_timestamp")
-    ended_at = nanoseconds(known.get("end_ns"), "endTimeUnixNano") or moment(known.get("end"), "end_time")
-    return started_at, ended_at
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _process(process: Any) -> dict[str, Any]:
@@ -263,11 +265,12 @@ _NO_ERRORS = frozenset(["0", "1", "ok", "unset"])
 
 
 def _kind(kind: Any) -> Any:
-    if kind.__class__ is int:
-        kind = _KINDS.get(kind, kind)
-    elif isinstance(kind, str):
-        kind = kind.rpartition(".")[2].removeprefix("SPAN_KIND_").upper()
-    return None if kind in ("INTERNAL", "UNSPECIFIED", 0) else kind
+    """None where it says nothing; one that we do not know as it stands."""
+    name = kind.rpartition(".")[2].removeprefix("SPAN_KIND_").upper() if isinstance(kind, str) else kind
+    name = _KINDS.get(name, name) if name.__class__ is int else name
+    if name in ("INTERNAL", "UNSPECIFIED"):
+        return None
+    return name if name in _KINDS.values() else kind
 
 
 def _status(known: Mapping[str, Any], rest: dict[str, Any]) -> tuple[bool, str | None]:
@@ -293,15 +296,22 @@ _READ_OF_STATUS = frozenset(["code", "status_code", "message", "description"])
 
 
 def _links(links: Any) -> Any:
-    """As they stand, their attributes decoded."""
-    if not isinstance(links, list):
-        return links
-    return [
-        {**link, "attributes": decoded(link["attributes"], f"links[{index}].attributes")}
-        if isinstance(link, dict) and link.get("attributes")
-        else link
-        for index, link in enumerate(links)
-    ]
+    return [_link(link) if isinstance(link, dict) else link for link in links] if isinstance(links, list) else links
+
+
+def _link(link: Mapping[str, Any]) -> dict[str, Any]:
+    """Another span that this one has to do with."""
+    known, rest = _sorted_fields(link, _NAMES_OF_LINKS)
+    context = known.get("context")
+    if isinstance(context, dict):
+        known |= _sorted_fields(context, _NAMES_OF_LINKS)[0]
+    ids = {
+        "traceId": id_of(known.get("trace"), "links.traceId", TRACE_ID_BYTES),
+        "spanId": id_of(known.get("id"), "links.spanId", SPAN_ID_BYTES),
+        "attributes": decoded(known.get("attributes"), "links.attributes"),
+        "traceState": _trace_state(context),
+    }
+    return {key: value for key, value in ids.items() if not fields.is_empty(value)} | rest
 
 
 def _trace_state(context: Any) -> Any:
@@ -319,12 +329,11 @@ def _events(events: Any) -> list[Event]:
         place = f"events[{index}]"
         if not isinstance(event, dict):
             raise fields.bad_field(place, "an object", event, way_out=WAY_OUT)
-        known, rest = _sorted_fields(event)
-        time = nanoseconds(known.get("start_ns"), f"{place}.timeUnixNano")
+        known, rest = _sorted_fields(event, _NAMES_OF_EVENTS)
         found.append(
             Event(
                 name=fields.text_of(known.get("name"), f"{place}.name") or "",
-                time=time or moment(known.get("start"), f"{place}.timestamp"),
+                time=moment(known.get("time"), f"{place}.timeUnixNano"),
                 attributes=decoded(known.get("attributes"), f"{place}.attributes"),
                 rest=rest,
             )
@@ -351,7 +360,7 @@ def _jaeger_logs(logs: Any) -> list[Event]:
         found.append(
             Event(
                 name=fields.text_of(name, f"{place}.fields.event") or "",
-                time=moment(log.get("timestamp"), f"{place}.timestamp", "us"),
+                time=fields.time_of(log.get("timestamp"), f"{place}.timestamp", "us"),
                 attributes=attributes,
                 rest={key: value for key, value in log.items() if key not in ("timestamp", "fields") and value},
             )
@@ -387,5 +396,5 @@ def _reference(known: Mapping[str, Any], trace_id: str, rest: dict[str, Any]) ->
         if id_of(item.get("traceID"), "references.traceID", TRACE_ID_BYTES) in (None, trace_id)
     ]
     parent = next((item for item in here if item.get("refType") == "CHILD_OF"), here[0] if here else None)
-    _keep(rest, "references", [item for item in references if item is not parent])
+    _keep(rest, "links", _links([item for item in references if item is not parent]))
     return None if parent is None else parent.get("spanID")

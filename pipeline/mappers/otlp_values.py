@@ -7,7 +7,6 @@ from typing import Any
 
 from pipeline.mappers import fields
 from pipeline.mappers.mlflow_spans import hex_id
-from pipeline.mappers.times import Unit
 
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
@@ -28,14 +27,13 @@ def id_of(value: Any, field: str, size: int) -> str | None:
     return text if text.strip("0") else None
 
 
-def nanoseconds(value: Any, field: str) -> str | None:
-    if value.__class__ is str and len(value) < 30 and value.isascii() and value.isdigit():
+def moment(value: Any, field: str) -> str | None:
+    """Nanoseconds, as a number or as digits in a text, or an ISO text; 0 is none."""
+    if value.__class__ is str:
+        if len(value) >= 30 or not value.isascii() or not value.isdigit():
+            return fields.time_of(value, field)
         value = int(value)
     return fields.time_of(value, field, "ns") if value else None
-
-
-def moment(value: Any, field: str, unit: Unit | None = None) -> str | None:
-    return fields.time_of(value, field, unit) if value else None
 
 
 # --- attributes ---------------------------------------------------------------------------------------------

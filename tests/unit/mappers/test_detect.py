@@ -7,6 +7,7 @@ import pytest
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.detect import Guess, detect_format, doubt
 from pipeline.mappers.mapper import Detection, Mapper
+from tests.unit.mappers import otlp_records
 
 UI = {"id": "1", "timestamp": "2026-01-01", "name": "n", "userId": "u", "sessionId": "s", "release": None, "tags": [],
       "public": False, "bookmarked": False, "input": "q", "output": "a"}  # fmt: skip
@@ -35,6 +36,8 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
+        *[(record, "otlp") for record in otlp_records.VALID],
+        ({"resourceMetrics": []}, "otlp"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -76,13 +79,9 @@ def test_observations_are_named_and_not_imported() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"resourceSpans": []}, "OTLP"),
-        ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
         ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
         ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
         ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
-        ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
-        ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),
     ],
 )

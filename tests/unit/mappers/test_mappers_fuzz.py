@@ -16,6 +16,7 @@ from pipeline.mappers.custom import KEYS, custom_mapper
 from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Trace
+from tests.unit.mappers import otlp_records
 
 OBSERVATION = {
     "id": "o1", "traceId": "t1", "projectId": "p", "parentObservationId": None, "type": "GENERATION", "name": "call",
@@ -156,6 +157,7 @@ VALID: dict[str, list[Any]] = {
         },
         {"spans": [MLFLOW_SPAN]},
     ],
+    "otlp": otlp_records.VALID,
     "custom": [
         {
             "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],

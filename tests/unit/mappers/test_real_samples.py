@@ -11,7 +11,8 @@ import pytest
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.custom import custom_mapper
 from pipeline.mappers.detect import detect_format, doubt
-from pipeline.models import Status
+from pipeline.models import Status, Trace
+from tests.unit.mappers.assembling import traces_of
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
 DOWNLOADS = sorted((SAMPLES / "langfuse").glob("*.json"))
@@ -132,6 +133,72 @@ def test_the_mlflow_trace_and_its_row_in_a_data_frame_are_the_same_trace() -> No
     assert one == other
 
 
+def otlp_trace(file: str) -> Trace:
+    document = load(SAMPLES / "otlp" / file)
+    guess = detect_format([document])
+    assert guess.is_sure
+    assert guess.mapper is MAPPERS["otlp"]
+    [trace] = traces_of(MAPPERS["otlp"], [document])
+    assert trace == MAPPERS["otlp"].map_trace(document)
+    return trace
+
+
+def test_the_span_of_opentelemetrys_own_example_is_there() -> None:
+    trace = otlp_trace("opentelemetry-proto-trace.json")
+    assert (trace.id, trace.partial) == (
+        "5b8efff798038103d269b633813fc60c",
+        "1 parent span(s) not in the export: eee19b7ec3c1b173",
+    )
+    assert [(span.name, span.metadata) for span in trace.turns[0].spans] == [
+        (
+            "I'm a server span",
+            {
+                "my.span.attr": "some value",
+                "otlp": {
+                    "kind": "SERVER",
+                    "scope": {
+                        "name": "my.library",
+                        "version": "1.0.0",
+                        "attributes": {"my.scope.attribute": "some scope attribute"},
+                    },
+                },
+            },
+        )
+    ]
+
+
+def test_the_words_of_a_jaeger_export_are_in_its_turn() -> None:
+    trace = otlp_trace("agentevals-k8s.json")
+    original = load(SAMPLES / "otlp" / "agentevals-k8s.json")["data"][0]
+    tags = {tag["key"]: tag["value"] for span in original["spans"] for tag in span["tags"]}
+    turn = trace.turns[0]
+    assert turn.input == tags["gen_ai.prompt.1.content"] == "list all Helm releases"
+    assert turn.output == tags["gen_ai.completion.0.content"]
+    assert trace.system == tags["gen_ai.prompt.0.content"]
+    assert trace.conversation_id == tags["gcp.vertex.agent.session_id"]
+    assert trace.tokens == {"input": 2203, "output": 139}
+    assert {span.id: span.name for span in turn.spans} == {
+        span["spanID"]: span["operationName"] for span in original["spans"]
+    }
+    assert sum(span.error is not None for span in turn.spans) == sum(
+        {"key": "error", "type": "bool", "value": True} in span["tags"] for span in original["spans"]
+    )
+
+
+def test_the_words_of_an_agents_span_list_are_in_its_turn() -> None:
+    trace = otlp_trace("any-agent-OPENAI_trace.json")
+    original = load(SAMPLES / "otlp" / "any-agent-OPENAI_trace.json")
+    turn = trace.turns[0]
+    assert int(str(trace.id), 16) == original["spans"][0]["context"]["trace_id"]
+    assert {int(span.id, 16) for span in turn.spans} == {span["context"]["span_id"] for span in original["spans"]}
+    asked = json.loads(original["spans"][0]["attributes"]["gen_ai.input.messages"])
+    assert (trace.system, turn.input) == (asked[0]["content"], asked[1]["content"])
+    assert turn.output == original["final_output"]
+    assert [span.type for span in turn.spans] == ["AGENT", "GENERATION", "TOOL", "GENERATION", "TOOL", "GENERATION"]
+    assert trace.tokens == {"input": 1020, "output": 76}
+    assert trace.cost == pytest.approx(0.0001248)
+
+
 def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     path = SAMPLES / "chat" / "tau-bench-MockAirlineDomainEnv-few_shot.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -146,9 +213,6 @@ def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     ("file", "name"),
     [
         ("langsmith/langsmith_py_wrap_openai_stream.json", "LangSmith"),
-        ("otlp/opentelemetry-proto-trace.json", "OTLP"),
-        ("otlp/agentevals-k8s.json", "Jaeger"),
-        ("otlp/any-agent-OPENAI_trace.json", "OpenTelemetry"),
     ],
 )
 def test_formats_that_come_later_are_named(file: str, name: str) -> None:

@@ -31,7 +31,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_built_in_mappers_are_found_by_name() -> None:
-    names = ("langfuse", "chat", "mlflow", "opik", "helicone")
+    names = ("langfuse", "chat", "mlflow", "opik", "helicone", "otlp")
     assert {name: find_mapper(name).name for name in MAPPERS} == {name: name for name in names}
 
 
