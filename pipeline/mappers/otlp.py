@@ -1,8 +1,8 @@
 """OpenTelemetry: spans in OTLP/JSON, Jaeger's JSON or the Python SDK's, with log records of the GenAI conventions.
 
 `split` cuts documents into lines, a span or a log record each, with its resource and scope inside (otlp_documents);
-otlp_spans reads a line, genai_messages and genai what its attributes mean. A trace's spans may lie scattered over lines
-and files. Sources: see there.
+otlp_spans reads a line (otlp_jaeger one of Jaeger's), genai_messages and genai what its attributes mean. A trace's
+spans may lie scattered over lines and files. Sources: see there.
 
 | export | Trace field |
 |---|---|
@@ -40,7 +40,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import RejectedError
-from pipeline.mappers import fields, genai, genai_messages, otlp_documents, otlp_spans
+from pipeline.mappers import fields, genai, genai_messages, otlp_documents, otlp_jaeger, otlp_spans
 from pipeline.mappers.mapper import Detection, Mapper, Piece
 from pipeline.mappers.otlp_spans import Event, Log, Row
 from pipeline.mappers.scoring import Score, judge
@@ -57,7 +57,7 @@ def split(record: Any) -> list[tuple[str, Any]]:
 
 def piece_of(record: Any) -> Piece:
     """Which span of which trace. Raises RejectedError where the record is neither span nor log record."""
-    line = fields.object_of(record)
+    line = _line(record)
     trace_id, span_id = otlp_spans.ids_of(line)
     started_at, ended_at = otlp_spans.times_of(line)
     if otlp_spans.is_log(line):
@@ -72,7 +72,7 @@ def assemble(records: Iterable[Any]) -> Trace | None:
     rows: dict[str, Row] = {}
     logs: dict[str, list[Log]] = {}
     for record in records:
-        line = fields.object_of(record)
+        line = _line(record)
         if otlp_spans.is_log(line):
             log = otlp_spans.log_of(line)
             logs.setdefault(log.span_id, []).append(log)
@@ -101,6 +101,11 @@ def detect(sample: Sequence[Any]) -> Detection:
 
 
 # --- pieces -------------------------------------------------------------------------------------------------
+
+
+def _line(record: Any) -> dict[str, Any]:
+    line = fields.object_of(record)
+    return otlp_jaeger.as_otlp(line) if otlp_jaeger.is_jaeger(line) else line
 
 
 def _is_of_a_trace(line: Any) -> bool:

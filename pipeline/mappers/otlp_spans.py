@@ -1,30 +1,30 @@
-"""One span, or one log record, read alike whether OTLP, Jaeger or the Python SDK wrote it.
+"""One span, or one log record, read alike whether OTLP or the Python SDK wrote it (otlp_jaeger makes OTLP of Jaeger's).
 
 Sources: opentelemetry-proto 1.45.2 (trace.proto, logs.proto, common.proto, and what protobuf's json_format makes of
 them), opentelemetry-sdk 1.45.2 (ReadableSpan.to_json, ReadableLogRecord.to_json), the SDK's
-opentelemetry-exporter-otlp-json-common 0.66b1, jaegertracing/jaeger model/json/model.go, formats.md section 3, and the
-files in shared/samples/otlp. CloudWatch's lines (attributes as an object) are read, and not verified.
+opentelemetry-exporter-otlp-json-common 0.66b1, formats.md section 3, and the files in shared/samples/otlp. CloudWatch's
+lines (attributes as an object) are read, and not verified.
 
-| OTLP | Python SDK | Jaeger | here |
-|---|---|---|---|
-| traceId, spanId: hex, or base64 | context.trace_id, span_id: "0x…", or integers | traceID, spanID | lower-case hex |
-| parentSpanId ("" and zeros are none) | parent_id, parent.span_id | references, CHILD_OF first | parent_id |
-| startTimeUnixNano, endTimeUnixNano | start_time, end_time: ISO, or ns | startTime, duration: µs | ISO UTC |
-| attributes (AnyValue) | attributes (an object) | tags | plain values; bytes stay base64 |
-| events | events | logs (`event` is the name) | events |
-| status.code 2, STATUS_CODE_ERROR | status.status_code | tags otel.status_code, error | is_error |
-| status.message | status.description | tag otel.status_description | message |
-| kind | kind | tag span.kind | kind, without INTERNAL, which is the default |
-| resource.attributes | resource.attributes | process; serviceName as service.name | resource |
+| OTLP | Python SDK | here |
+|---|---|---|
+| traceId, spanId: hex, or base64 | context.trace_id, span_id: "0x…", or integers | lower-case hex |
+| parentSpanId ("" and zeros are none) | parent_id, parent.span_id | parent_id |
+| startTimeUnixNano, endTimeUnixNano (0 is none) | start_time, end_time: ISO, or nanoseconds | ISO UTC |
+| attributes (AnyValue) | attributes (an object) | plain values; bytes stay base64 |
+| events | events | events |
+| status.code 2, STATUS_CODE_ERROR | status.status_code | is_error |
+| status.message | status.description | message |
+| kind | kind | kind, without INTERNAL, which is the default |
+| resource.attributes | resource.attributes | resource |
+| snake_case for camelCase | | the same |
 
-Not kept: flags, schemaUrl, and what only repeats (durationNano, startTimeMillis). Of two attributes with one
+Not kept: flags, schemaUrl, and durationNano, which repeats the times. Of two attributes with one
 key the last counts. Whatever else is not empty is in `rest`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.errors import RejectedError
@@ -52,8 +52,7 @@ class Event(NamedTuple):
     rest: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One span, whatever shape it came in. Its dictionaries are its own."""
 
     trace_id: str
@@ -107,16 +106,11 @@ _NAMES = _SHARED | dict.fromkeys(_STARTS, "start") | dict.fromkeys(_ENDS, "end")
     "links": "links", "status": "status", "status_code": "code", "statusCode": "code", "status_message": "message",
     "statusMessage": "message", "final_output": "final_output", "durationNano": "not kept",
 }  # fmt: skip
-_NAMES_OF_JAEGER = _NAMES | {
-    "parentSpanID": "parent", "operationName": "name", "startTime": "start", "duration": "duration", "tags": "tags",
-    "logs": "logs", "references": "references", "process": "process",
-    "startTimeMillis": "not kept",
-}  # fmt: skip
 _SIGNS_OF_LOGS = frozenset(
     ["body", "severityNumber", "severity_number", "severityText", "eventName", "event_name", "observedTimeUnixNano",
      "observed_time_unix_nano", "observed_timestamp"]
 )  # fmt: skip
-_SIGNS_OF_SPANS = frozenset([*_STARTS, "startTime"])
+_SIGNS_OF_SPANS = frozenset(_STARTS)
 
 
 def is_log(line: Mapping[str, Any]) -> bool:
@@ -130,8 +124,6 @@ def ids_of(line: Mapping[str, Any]) -> tuple[str, str | None]:
         trace, span = line["traceId"], line.get("spanId")
     elif "trace_id" in line:
         trace, span = line["trace_id"], line.get("span_id")
-    elif "traceID" in line:
-        trace, span = line["traceID"], line.get("spanID")
     else:
         context = line.get("context")
         context = context if isinstance(context, dict) else {}
@@ -157,20 +149,8 @@ def times_of(line: Mapping[str, Any]) -> tuple[str | None, str | None]:
         known, _ = _sorted_fields(line, _NAMES_OF_LOGS)
         time = moment(known.get("time"), "timeUnixNano") or moment(known.get("seen"), "observedTimeUnixNano")
         return time, time
-    if _is_jaeger(line):
-        start, duration = line.get("startTime"), line.get("duration")
-        started_at = fields.time_of(start, "startTime", "us")
-        if started_at is None or duration is None:
-            return started_at, None
-        if not _is_whole(start) or not _is_whole(duration):
-            raise fields.bad_field("duration", "a whole number of microseconds", duration)
-        return started_at, fields.time_of(start + duration, "duration", "us")
     known, _ = _sorted_fields(line, _NAMES)
     return moment(known.get("start"), "start_time"), moment(known.get("end"), "end_time")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def row_of(line: Mapping[str, Any]) -> Row:
@@ -178,16 +158,11 @@ def row_of(line: Mapping[str, Any]) -> Row:
     trace_id, span_id = ids_of(line)
     if span_id is None:
         raise no_id("spanId is missing or empty")
-    is_jaeger = _is_jaeger(line)
-    known, rest = _sorted_fields(line, _NAMES_OF_JAEGER if is_jaeger else _NAMES)
+    known, rest = _sorted_fields(line, _NAMES)
     started_at, ended_at = times_of(line)
-    attributes = decoded(known.get("attributes"), "attributes")
     parent = known.get("parent")
     if isinstance(parent, dict):
         parent = parent.get("span_id", parent.get("spanId"))
-    if is_jaeger:
-        attributes |= _tags(known, rest)
-        parent = _reference(known, trace_id, rest) or parent
     is_error, message = _status(known, rest)
     _keep(rest, "kind", _kind(known.get("kind")))
     _keep(rest, "scope", scope_of(known.get("scope")))
@@ -201,11 +176,11 @@ def row_of(line: Mapping[str, Any]) -> Row:
         name=fields.text_of(known.get("name"), "name") or "",
         started_at=started_at,
         ended_at=ended_at,
-        attributes=attributes,
-        events=[*_events(known.get("events")), *_jaeger_logs(known.get("logs"))],
+        attributes=decoded(known.get("attributes"), "attributes"),
+        events=_events(known.get("events")),
         is_error=is_error,
         message=message,
-        resource=_process(known["process"]) if "process" in known else resource_of(known.get("resource"), "resource"),
+        resource=resource_of(known.get("resource"), "resource"),
         rest=rest,
         final_output=known.get("final_output"),
     )
@@ -249,15 +224,7 @@ def _keep(rest: dict[str, Any], key: str, value: Any) -> None:
         rest[key] = value
 
 
-def _process(process: Any) -> dict[str, Any]:
-    if not isinstance(process, dict):
-        raise fields.bad_field("process", "an object", process, way_out=WAY_OUT)
-    name = process.get("serviceName")
-    others = {key: value for key, value in process.items() if key not in ("serviceName", "tags") and value}
-    return ({"service.name": name} if name else {}) | decoded(process.get("tags"), "process.tags") | others
-
-
-# --- what only some shapes have ------------------------------------------------------------------------------
+# --- what stands under several names ------------------------------------------------------------------------
 
 _KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 _ERRORS = frozenset(["2", "error"])
@@ -339,62 +306,3 @@ def _events(events: Any) -> list[Event]:
             )
         )
     return found
-
-
-def _is_jaeger(line: Mapping[str, Any]) -> bool:
-    return "spanID" in line or "operationName" in line
-
-
-def _jaeger_logs(logs: Any) -> list[Event]:
-    if fields.is_empty(logs):
-        return []
-    if not isinstance(logs, list):
-        raise fields.bad_field("logs", "a list", logs, way_out=WAY_OUT)
-    found: list[Event] = []
-    for index, log in enumerate(logs):
-        place = f"logs[{index}]"
-        if not isinstance(log, dict):
-            raise fields.bad_field(place, "an object", log, way_out=WAY_OUT)
-        attributes = decoded(log.get("fields"), f"{place}.fields")
-        name = attributes.pop("event", None)
-        found.append(
-            Event(
-                name=fields.text_of(name, f"{place}.fields.event") or "",
-                time=fields.time_of(log.get("timestamp"), f"{place}.timestamp", "us"),
-                attributes=attributes,
-                rest={key: value for key, value in log.items() if key not in ("timestamp", "fields") and value},
-            )
-        )
-    return found
-
-
-def _tags(known: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
-    """Jaeger has kind, status and scope among the tags."""
-    tags = decoded(known.get("tags"), "tags")
-    code = tags.pop("otel.status_code", None)
-    if tags.get("error") in (True, "true"):
-        code = "ERROR"
-        tags.pop("error")
-    known["code"] = code
-    known["message"] = tags.pop("otel.status_description", None)
-    known["kind"] = tags.pop("span.kind", None)
-    scope = {"name": tags.pop("otel.scope.name", None), "version": tags.pop("otel.scope.version", None)}
-    known["scope"] = {key: value for key, value in scope.items() if value is not None}
-    return tags
-
-
-def _reference(known: Mapping[str, Any], trace_id: str, rest: dict[str, Any]) -> Any:
-    """The parent: the first reference to this trace that says CHILD_OF, else the first one; the others are links."""
-    references = known.get("references")
-    if fields.is_empty(references):
-        return None
-    if not isinstance(references, list) or not all(isinstance(item, dict) for item in references):
-        raise fields.bad_field("references", "a list of objects", references, way_out=WAY_OUT)
-    here = [
-        item
-        for item in references
-        if id_of(item.get("traceID"), "references.traceID", TRACE_ID_BYTES) in (None, trace_id)
-    ]
-    parent = next((item for item in here if item.get("refType") == "CHILD_OF"), here[0] if here else None)
-    _keep(rest, "links", _links([item for item in references if item is not parent]))
-    return None if parent is None else parent.get("spanID")

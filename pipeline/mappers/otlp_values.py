@@ -16,6 +16,8 @@ _HEX = re.compile("[0-9a-fA-F]+")
 
 def id_of(value: Any, field: str, size: int) -> str | None:
     """Lower-case hex, whether it came as hex, "0x…", base64 or a number; another text as it stands; zeros are none."""
+    if value.__class__ is str and len(value) == 2 * size and _HEX.fullmatch(value):
+        return value.lower() if value.strip("0") else None
     if value.__class__ is int and 0 <= value < 1 << 8 * size:
         return f"{value:0{2 * size}x}" if value else None
     text = hex_id(value, field, size)
@@ -46,8 +48,9 @@ def value_of(value: Any, depth: int = 0) -> Any:
     """What an AnyValue holds; anything that is none as it stands."""
     if value.__class__ is not dict or depth > 100:
         return value
-    if "stringValue" in value:
-        return value["stringValue"]
+    text = value.get("stringValue")
+    if text is not None:
+        return text
     if len(value) != 1:
         return value or None
     ((kind, inner),) = value.items()
@@ -60,7 +63,9 @@ def value_of(value: Any, depth: int = 0) -> Any:
         return [value_of(item, depth + 1) for item in values] if isinstance(values, list) else values or []
     if kind in ("kvlistValue", "kvlist_value") and isinstance(inner, dict) and inner.keys() <= {"values"}:
         values = inner.get("values") or []
-        if isinstance(values, list) and all(_is_pair(item) for item in values):
+        if isinstance(values, list) and all(
+            isinstance(item, dict) and isinstance(item.get("key"), str) for item in values
+        ):
             return {item["key"]: value_of(item.get("value"), depth + 1) for item in values}
     return value
 
@@ -70,16 +75,12 @@ def _is_integer(text: str) -> bool:
     return digits.isascii() and digits.isdigit()
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("key"), str)
-
-
 def decoded(attributes: Any, field: str) -> dict[str, Any]:
     """Attributes as an object, whether they came as one or as a list of keys and values; the caller may change it."""
     if attributes.__class__ is list:
         found: dict[str, Any] = {}
         for index, item in enumerate(attributes):
-            if not _is_pair(item):
+            if item.__class__ is not dict or item.get("key").__class__ is not str:
                 raise fields.bad_field(f"{field}[{index}]", "an object with a key and a value", item, way_out=WAY_OUT)
             value = item.get("value")
             found[item["key"]] = value_of(value) if value.__class__ is dict else value
