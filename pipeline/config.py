@@ -32,7 +32,9 @@ DEFAULT_BASE_URL = "https://api.galtea.ai"
 MAPPING_REVISION = 1
 """Raised when our mapping changes so much that files which are done must be read again."""
 
-_HIDDEN = frozenset(["api_key", "base_dir", "origin", "target_name"])
+READY_MADE_RULES = ("token", "email", "iban", "card", "phone", "ip")
+"""For mapping.redact; what each finds: pipeline/redaction/patterns.py."""
+_HIDDEN = frozenset(["api_key", "base_dir", "id_salt", "origin", "target_name"])
 """Fields of Config that are not the user's to write."""
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
@@ -111,7 +113,11 @@ class MappingConfig(_Section):
     trace: dict[str, str] = Field(default_factory=dict)
     """`format: custom` only: field of a trace → JMESPath over the record."""
     drop: tuple[str, ...] = ()
+    """Paths that are removed from a trace (custom: from the record, too) before anything is made of it."""
     redact: tuple[Any, ...] = ()
+    """Names of ready-made rules, and {name, pattern, replacement}: what they find in any text is replaced."""
+    content: Literal["full", "none"] = "full"
+    """none: ids, names of steps, models, times and counts only."""
     max_value_bytes: int = Field(default=1_048_576, ge=1_024)
     """A longer text in the context or metadata is cut, and the cut is marked."""
 
@@ -129,15 +135,31 @@ class MappingConfig(_Section):
             raise ValueError("without {id} (or {conversation_id}) many traces would share one custom id")
         return value
 
-    @field_validator("drop", "redact")
+    @field_validator("redact")
     @classmethod
-    def _not_yet(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if value:
-            raise ValueError(
-                "this version cannot drop or redact yet, and will not send what you asked to keep back; "
-                "leave it empty, or clean the export first"
-            )
+    def _known_rules(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        for item in value:
+            if isinstance(item, str) and item not in READY_MADE_RULES:
+                raise ValueError(
+                    f"{item} is no ready-made rule ({', '.join(READY_MADE_RULES)}); for a pattern of your own write "
+                    '{name: order, pattern: "ORD-[0-9]+"}'
+                )
+            is_own = isinstance(item, dict) and {"name", "pattern"} <= item.keys() <= {"name", "pattern", "replacement"}
+            if not isinstance(item, str) and not (is_own and all(isinstance(text, str) for text in item.values())):
+                raise ValueError('a rule is a name, or {name: order, pattern: "ORD-[0-9]+", replacement: "[order]"}')
         return value
+
+    @property
+    def keeps_back(self) -> bool:
+        """Is there anything in a record that must not leave?"""
+        return bool(self.drop or self.redact or self.content == "none")
+
+
+class AssemblyConfig(_Section):
+    """How traces are brought together whose records lie scattered over lines, files and days."""
+
+    settle_minutes: float = Field(default=0, ge=0)
+    """A trace whose last span is younger than that, against the newest one in the sources, waits for a later run."""
 
 
 class UploadConfig(_Section):
@@ -164,7 +186,8 @@ class UploadConfig(_Section):
 class RejectsConfig(_Section):
     """What a line of rejects.jsonl holds."""
 
-    include_record: bool = True
+    include_record: bool | None = None
+    """Null: unless mapping.drop, redact or content keep something back."""
 
 
 class StopConfig(_Section):
@@ -209,6 +232,7 @@ class Config(_Section):
     source: SourceConfig
     target: TargetConfig
     mapping: MappingConfig = MappingConfig()
+    assembly: AssemblyConfig = AssemblyConfig()
     upload: UploadConfig = UploadConfig()
     rejects: RejectsConfig = RejectsConfig()
     stop: StopConfig = StopConfig()
@@ -224,11 +248,19 @@ class Config(_Section):
     target_name: str | None = Field(default=None, exclude=True)
     """What the ledger calls the target, where its address is not what identifies it (an emulator's port)."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    id_salt: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """Mixed into the hashes that stand for what is redacted in ids, so that nobody can guess it from them."""
 
     @field_validator("state_dir", "output_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return Path(os.path.abspath(value)) if value is not None else None
+
+    @property
+    def includes_record(self) -> bool:
+        """Do the rejects hold the records?"""
+        include = self.rejects.include_record
+        return not self.mapping.keeps_back if include is None else include
 
     @model_validator(mode="after")
     def _custom_needs_a_mapping(self) -> Config:
@@ -302,9 +334,16 @@ def load_config(
         raise UsageError(f"{where}: nothing to read; name files or folders in source.paths or with --source")
     _section(data, "target", where)
     key = environ.get("GALTEA_API_KEY", "").strip()
+    salt = environ.get("TRACE_IMPORT_ID_SALT", "")
     try:
         return Config.model_validate(
-            {**data, "base_dir": base, "origin": where, "api_key": SecretStr(key) if key else None}
+            {
+                **data,
+                "base_dir": base,
+                "origin": where,
+                "api_key": SecretStr(key) if key else None,
+                "id_salt": SecretStr(salt) if salt else None,
+            }
         )
     except ValidationError as error:
         raise UsageError(_explain(error, where)) from error

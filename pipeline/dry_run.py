@@ -13,7 +13,7 @@ from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.job import open_job
 from pipeline.ledger.database import opened_shadow
-from pipeline.ledger.sessions import Send
+from pipeline.ledger.settling import Send
 from pipeline.payload import create_body
 from pipeline.plan import find_files
 from pipeline.prepare import prepare
@@ -87,6 +87,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
             left_out=job.left_out,
+            redacted=job.redaction.counts,
         )
         summary |= {
             "sends": dict(kinds),

@@ -13,10 +13,12 @@ from pipeline.config import Config
 from pipeline.errors import StoppedError, UsageError
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
+from pipeline.ledger.parts import PartIndex
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
 from pipeline.plan import Source, fingerprint, left_out, recognise
+from pipeline.redaction.clean import Redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,10 @@ class Job:
     mapping_sha256: str
     paths: dict[str, int]
     to_session: SessionMapper
+    redaction: Redaction
+    parts: PartIndex
+    scattered_formats: frozenset[str]
+    """Formats of which some sources, now or in earlier runs, hold pieces that are no traces by themselves."""
     sources: tuple[Source, ...]
     """What is to be read; files that are done are not among them."""
     fingerprints: dict[int, str]
@@ -71,8 +77,9 @@ class Job:
 def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
     try:
+        redaction = Redaction(config.mapping, salt=_salt(config))
         to_session = session_mapper(
-            config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
+            config.mapping, redaction, source_name=config.source.name, over_record=config.source.format == "custom"
         )
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error
@@ -94,6 +101,8 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
     sources = tuple(recognise(config, to_read, is_any_done=is_any_done))
+    parts = PartIndex(database)
+    scattered = parts.formats() | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
     run, killed = _begin_or_continue(
         config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
     )
@@ -115,7 +124,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         paths=paths,
         unchanged_paths=[paths[str(file)] for file in unchanged],
         policy=Policy(on_change=config.upload.on_change, retry_rejected=config.upload.retry_rejected),
-        keep_records=config.rejects.include_record,
+        keep_records=config.includes_record,
     )
     return Job(
         config=config,
@@ -126,6 +135,9 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         mapping_sha256=mapping_sha256,
         paths=paths,
         to_session=to_session,
+        redaction=redaction,
+        parts=parts,
+        scattered_formats=scattered,
         sources=sources,
         fingerprints={paths[source.name]: source.fingerprint for source in sources},
         rejected_before=sum(file.rejects for file in done_before),
@@ -169,6 +181,10 @@ def _begin_or_continue(
         started_at=iso(started),
     )
     return run, killed
+
+
+def _salt(config: Config) -> bytes:
+    return config.id_salt.get_secret_value().encode() if config.id_salt is not None else b""
 
 
 def _anchor(config: Config) -> str:

@@ -156,6 +156,15 @@ class SessionImport:
     """Values had to be replaced or cut: metadata.repaired and metadata.cut count them."""
     size: int
     """Bytes that this session holds in memory while it waits, about."""
+    traces: int = 1
+    partial: str | None = None
+    """Why it is not all of the trace, where that can be seen; it is sent all the same, and marked."""
+    missing: str | None = None
+    """Which earlier parts, known to this ledger, can no longer be found: it is not sent as if it were the whole."""
+    is_young: bool = False
+    """Its last span is so new that more may come (assembly.settle_minutes)."""
+    has_earlier_parts: bool = False
+    """Files that were done before hold more of its records; they are charged there."""
 
 
 class Reject(NamedTuple):

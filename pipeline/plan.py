@@ -6,19 +6,21 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.errors import UsageError
+from pipeline.errors import RejectedError, UsageError
 from pipeline.mappers import find_mapper
 from pipeline.mappers.custom import custom_mapper
 from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.mapper import Mapper
+from pipeline.models import Record
 from pipeline.readers import is_export, read_records
+from pipeline.units import DEFECTS, mapper_of, units_of
 
 FINGERPRINT_BYTES = 65_536
 SAMPLE_RECORDS = 50
@@ -26,7 +28,14 @@ RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "sum
 """All together in a folder, they are what a run has left there, and no exports."""
 SAMPLE_BYTES = 1_000_000
 STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock")
-RESULT_NAMES = ("manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json", "conversations.scratch")
+RESULT_NAMES = (
+    "manifest.parquet",
+    "manifest.jsonl",
+    "rejects.jsonl",
+    "summary.json",
+    "conversations.scratch",
+    "spill.scratch",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,8 @@ class Source:
     mapper: Mapper | None
     """None: not recognised; `doubt` says why, and its records will be rejected with that."""
     doubt: str = ""
+    is_scattered: bool = False
+    """Its records are pieces of traces, and not all of them whole ones."""
 
 
 def find_files(config: Config) -> list[Path]:
@@ -95,12 +106,14 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
     doubts = []
     has_known = is_any_done
     for path in files:
-        mapper, why_not = (configured, "") if configured is not None else _detect(path, config)
+        is_asked = configured is None or configured.piece_of is not None
+        sample = _sample(path, config) if is_asked else []
+        mapper, why_not = (configured, "") if configured is not None else _detect(sample)
         if mapper is None and why_not:
             doubts.append(f"{path}: {why_not}")
         has_known = has_known or mapper is not None
         mark = fingerprint(path)
-        yield Source(str(path), path, int(mark.split(":")[0]), mark, mapper, why_not)
+        yield Source(str(path), path, int(mark.split(":")[0]), mark, mapper, why_not, _is_scattered(sample, mapper))
     if doubts and not has_known:
         raise UsageError("\n".join(doubts[:5]))
 
@@ -116,24 +129,43 @@ def _configured_mapper(config: Config) -> Mapper | None:
         raise UsageError(f"{config.origin}: {error}") from error
 
 
-def _detect(path: Path, config: Config) -> tuple[Mapper | None, str]:
-    records = read_records(path, name=str(path), max_record_bytes=config.source.max_record_bytes)
+def _sample(path: Path, config: Config) -> list[Record]:
+    """The first records of a file that can be read."""
     sample = []
     size = 0
-    hinted = None
+    records = read_records(path, name=str(path), max_record_bytes=config.source.max_record_bytes)
     for record in islice(records, 10 * SAMPLE_RECORDS):
         size += len(record.raw)
         if record.problem is None:
-            sample.append(record.data)
-            hinted = hinted or record.format
+            sample.append(record)
         if len(sample) >= SAMPLE_RECORDS or size >= SAMPLE_BYTES:
             break
+    return sample
+
+
+def _detect(sample: Sequence[Record]) -> tuple[Mapper | None, str]:
     if not sample:
         return None, ""  # nothing readable at its beginning: what cannot be read is rejected as such
+    hinted = next((record.format for record in sample if record.format is not None), None)
     if hinted is not None and hinted != "custom":  # a rejects.jsonl: its lines say what they are
         return find_mapper(hinted), ""
-    guess = detect_format(sample)
+    guess = detect_format([record.data for record in sample])
     return (guess.mapper, "") if guess.is_sure else (None, doubt(guess))
+
+
+def _is_scattered(sample: Sequence[Record], mapper: Mapper | None) -> bool:
+    """Is one of these records a piece of a trace, and no trace by itself?"""
+    if mapper is None or mapper.piece_of is None:
+        return False
+    for record, _ in units_of(sample, mapper):
+        own = mapper_of(record, mapper)
+        try:
+            piece = own.piece_of(record.data) if own is not None and own.piece_of is not None else None
+        except (RejectedError, *DEFECTS):
+            continue
+        if piece is not None and not piece.is_whole:
+            return True
+    return False
 
 
 def _expand(pattern: str, is_own: Callable[[str], bool]) -> Iterator[str]:

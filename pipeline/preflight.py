@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.clock import Clock, iso
 from pipeline.config import Config
 from pipeline.errors import FatalError, RefusedError, RejectedError, StoppedError, TransientError, UsageError
 from pipeline.uploader.client import Client, NoRouteError
-from pipeline.uploader.retry import backoff_seconds, parse_retry_after
+from pipeline.uploader.counts import Counts
+from pipeline.uploader.pacing import Pace
+from pipeline.uploader.questions import ask
+from pipeline.uploader.retry import backoff_seconds
 
+LOOK_EVERY_SECONDS = 0.1
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -22,9 +27,18 @@ class Preflight:
     """Questions to the API that are asked again until they are answered, or the patience ends."""
 
     def __init__(
-        self, client: Client, config: Config, clock: Clock, chance: random.Random, is_stopping: Callable[[], bool]
+        self,
+        client: Client,
+        pace: Pace,
+        counts: Counts,
+        config: Config,
+        clock: Clock,
+        chance: random.Random,
+        is_stopping: Callable[[], bool],
     ) -> None:
         self._client = client
+        self._pace = pace
+        self._counts = counts
         self._config = config
         self._clock = clock
         self._chance = chance
@@ -84,13 +98,13 @@ class Preflight:
             )
         return max(versions, key=lambda version: (version.number or 0, version.createdAt or "")).id
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, question: Callable[[], Awaitable[T]]) -> T:
         upload = self._config.upload
         give_up_at = self._clock.now() + upload.give_up_after_seconds
         attempt = 0
         while True:
             try:
-                return await ask()
+                return await self._unless_stopped(ask(self._pace, self._clock, self._counts, question))
             except TransientError as error:
                 if error.kind == "certificate":
                     raise FatalError(
@@ -98,11 +112,9 @@ class Preflight:
                         kind="certificate",
                     ) from error
                 attempt += 1
-                wait = backoff_seconds(attempt, self._chance)
-                if isinstance(error, RefusedError):
-                    longest = upload.max_pause_seconds
-                    asked = parse_retry_after(error.retry_after, now=self._clock.wall(), longest_seconds=longest)
-                    wait = asked if asked is not None else wait
+                wait = self._pace.pause_seconds  # what was told, where the API said "later"
+                if not isinstance(error, RefusedError):
+                    wait = max(wait, backoff_seconds(attempt, self._chance))
                 if self._clock.now() + wait > give_up_at:
                     raise StoppedError(
                         f"{self._config.target.base_url} does not answer ({error}); run again to go on"
@@ -117,11 +129,17 @@ class Preflight:
                     until,
                     error,
                 )
-                await self._sleep(wait)
+                self._counts.retries += 1
+                await self._unless_stopped(self._clock.sleep(wait))
 
-    async def _sleep(self, seconds: float) -> None:
-        until = self._clock.now() + seconds
-        while (left := until - self._clock.now()) > 0:
-            if self._is_stopping():
-                raise StoppedError("stopped before the first session was sent; run again to go on")
-            await self._clock.sleep(min(0.1, left))
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                if self._is_stopping():
+                    raise StoppedError("stopped before the first session was sent; run again to go on")
+                await asyncio.wait([task], timeout=LOOK_EVERY_SECONDS)
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 KILLED_EXIT_CODE = 137
 """Of a run that was killed and cannot be continued, because its files have changed since."""
 
@@ -54,11 +56,19 @@ def end_run(job: Job, failure: TraceImportError | None, stop: Stop, clock: Clock
     summary = write_results(job, job.run, exit_code, clock, error=str(failure) if failure is not None else None)
     if isinstance(failure, UsageError):
         raise failure
-    for run in job.runs.old_runs(job.run, keep=job.config.keep_runs):
-        if run.folder.parent == job.config.state_dir / "runs":  # an --output-dir is the user's
-            shutil.rmtree(run.folder, ignore_errors=True)
-        job.runs.forget(run)
+    _forget_old_runs(job)
     return RunResult(summary, job.run.folder)
+
+
+def _forget_old_runs(job: Job) -> None:
+    """What fails here (a full disk) does not change how the run ended; the next one tries again."""
+    try:
+        for run in job.runs.old_runs(job.run, keep=job.config.keep_runs):
+            if run.folder.parent == job.config.state_dir / "runs":  # an --output-dir is the user's
+                shutil.rmtree(run.folder, ignore_errors=True)
+            job.runs.forget(run)
+    except StoppedError as error:
+        log.warning("old_runs_not_forgotten: %s; the next run tries again", error.__cause__ or error)
 
 
 def end_killed_run(job: Job, clock: Clock) -> None:
@@ -89,6 +99,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             rejected_before=job.rejected_before if run is job.run else 0,
             differing_before=job.differing_before if run is job.run else 0,
             left_out=job.left_out if run is job.run else (),
+            redacted=job.redaction.counts if run is job.run else {},
         )
         write_summary(run.folder, summary)
     except OSError as problem:

@@ -18,7 +18,7 @@ from pipeline.deadline import Deadline, deadline_of
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import Database, opened_ledger
-from pipeline.ledger.sessions import Send
+from pipeline.ledger.settling import Send
 from pipeline.loop import in_a_loop_of_its_own
 from pipeline.plan import find_files
 from pipeline.preflight import Preflight
@@ -110,7 +110,6 @@ class _Import:
     async def _send_everything(self) -> TraceImportError | None:
         config, clock, chance = self._config, self._clock, random.Random()
         async with opened_client(config, self._snapshot.counts) as client:
-            version_id = await Preflight(client, config, clock, chance, self._is_stopping).resolve_version()
             pace = self._snapshot.pace = Pace(
                 clock,
                 chance,
@@ -120,6 +119,8 @@ class _Import:
                 found_per_second=self._job.runs.found_per_second(self._job.target),
             )
             client.on_quota = pace.hinted
+            preflight = Preflight(client, pace, self._snapshot.counts, config, clock, chance, self._is_stopping)
+            version_id = await preflight.resolve_version()
             self._uploader = Uploader(
                 client,
                 pace,

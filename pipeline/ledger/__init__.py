@@ -5,4 +5,5 @@ runs.py       runs, their files, their totals
 admission.py  the rules over the nights: what is done about a session that is known already
 overview.py   what it holds, for whoever asks while a run works
 sessions.py   sessions admitted, intended, settled
+settling.py   how a session that was sent ended, and what that changes in the rows
 """

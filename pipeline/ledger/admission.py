@@ -8,6 +8,8 @@ from pipeline.facts import contains
 from pipeline.models import Outcome, SessionImport
 
 SETTLED_STATES = frozenset(["created", "existing"])
+PARTS_MISSING = "parts_missing"
+"""The error kind of a session whose earlier parts this ledger knows, and nobody finds any more."""
 UPDATE_REJECTED = "update_rejected"
 """The error kind of a changed session whose change the API refused for good: the session stands as it was."""
 
@@ -58,6 +60,10 @@ CREATE = Decision("create")
 
 def decide(session: SessionImport, known: Known | None, key: tuple[int, int], run: int, policy: Policy) -> Decision:
     """What to do with a session whose first record stands at `key` = (path, ordinal)."""
+    if session.missing is not None and (known is None or session.trace_sha256 != known.trace_sha256):
+        return _parts_missing(session, known)
+    if session.is_young and not _waited_already(session, known, run):
+        return Decision("none", Outcome.HELD, "young", "more of this trace may come; a later run sends it")
     if known is None:
         return CREATE
     if known.seen_run == run and (known.seen_path, known.seen_ordinal) != key:
@@ -70,6 +76,24 @@ def decide(session: SessionImport, known: Known | None, key: tuple[int, int], ru
     if known.state == "rejected" and not policy.retry_rejected and known.payload_sha256 == session.payload_sha256:
         return Decision("none", Outcome.REJECTED, known.error_kind, known.error)
     return CREATE
+
+
+def _parts_missing(session: SessionImport, known: Known | None) -> Decision:
+    is_settled = known is not None and known.state in SETTLED_STATES
+    return Decision(
+        "none",
+        Outcome.CHANGED if is_settled else Outcome.FAILED,
+        PARTS_MISSING,
+        f"{session.missing}; what came in now is not the whole trace, so nothing was sent. Put the file back, "
+        "or give all parts of the trace together",
+    )
+
+
+def _waited_already(session: SessionImport, known: Known | None, run: int) -> bool:
+    """Is it as it was in an earlier run? Then nothing more came, and it waits no longer."""
+    if known is None or session.trace_sha256 not in (known.seen_sha256, known.trace_sha256):
+        return False
+    return known.seen_run != run or known.state in SETTLED_STATES
 
 
 def _again_in_this_input(session: SessionImport, known: Known) -> Decision:

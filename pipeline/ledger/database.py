@@ -15,7 +15,9 @@ from typing import IO
 
 from pipeline.errors import StoppedError, UsageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_READABLE_SCHEMAS = frozenset([2, 3])
+"""Of a ledger that is only read: what 3 adds is looked for before it is used."""
 CACHE_KIB = 32_768
 CANNOT_EXIST = (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError)
 """A folder that cannot be made for one of these will not be made by waiting."""
@@ -54,7 +56,7 @@ CREATE TABLE run (
 );
 CREATE TABLE source (
     run INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT,
-    state TEXT NOT NULL,             -- unchanged, reading, read, done
+    state TEXT NOT NULL,             -- unchanged, reading, limited, read, done
     records_read INTEGER NOT NULL DEFAULT 0, records_repaired INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run, path)
 ) WITHOUT ROWID;
@@ -91,6 +93,16 @@ CREATE TABLE done_file (
 
 -- The limit that a target's API was found to have, for the next run to begin near it.
 CREATE TABLE pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
+"""
+_SINCE_3 = """
+-- Where the pieces of scattered traces lie: whatever the target, and for as long as the files are there.
+CREATE TABLE part_file (path INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, format TEXT NOT NULL);
+CREATE TABLE part (
+    trace BLOB NOT NULL,             -- assembly.scattered.trace_key
+    path INTEGER NOT NULL,
+    ordinals BLOB NOT NULL,          -- 8 bytes each
+    PRIMARY KEY (trace, path)
+) WITHOUT ROWID;
 """
 
 
@@ -134,8 +146,10 @@ class LedgerLock:
 class Database:
     """One connection, used by one thread at a time; every change is a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, *, has_past: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, file: Path, *, has_past: bool) -> None:
         self.connection = connection
+        self.file = file
+        """The ledger that outlives the run; of a shadow the one that it stands before."""
         self.has_past = has_past
         """Reads fall through to an older, attached, read-only ledger (plan)."""
         self.ledger_id: str = connection.execute("SELECT value FROM about WHERE key = 'ledger'").fetchone()[0]
@@ -188,12 +202,14 @@ def open_database(state_dir: Path) -> Database:
         connection.execute("PRAGMA synchronous = FULL")
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
             _create(connection, str(uuid.uuid4()))
+        elif connection.execute("PRAGMA user_version").fetchone()[0] == 2:
+            connection.executescript(f"BEGIN IMMEDIATE;{_SINCE_3}PRAGMA user_version = 3;COMMIT;")
         try:
-            _require_schema(connection, file)
+            _require_schema(connection, file, known=frozenset([SCHEMA_VERSION]))
         except UsageError:
             connection.close()
             raise
-        return Database(connection, has_past=False)
+        return Database(connection, file, has_past=False)
 
 
 def open_shadow(state_dir: Path) -> Database:
@@ -218,7 +234,7 @@ def open_shadow(state_dir: Path) -> Database:
                 connection.close()
                 raise
         _create(connection, ledger_id)
-        return Database(connection, has_past=has_past)
+        return Database(connection, file, has_past=has_past)
 
 
 @contextlib.contextmanager
@@ -267,9 +283,11 @@ def _connect(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def _require_schema(connection: sqlite3.Connection, file: Path, *, schema: str = "main") -> None:
+def _require_schema(
+    connection: sqlite3.Connection, file: Path, *, schema: str = "main", known: frozenset[int] = _READABLE_SCHEMAS
+) -> None:
     version = connection.execute(f"PRAGMA {schema}.user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+    if version not in known:
         raise UsageError(
             f"{file} was written by another version of trace-import (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); use that version, or another state_dir"
@@ -278,7 +296,7 @@ def _require_schema(connection: sqlite3.Connection, file: Path, *, schema: str =
 
 def _create(connection: sqlite3.Connection, ledger_id: str) -> None:
     connection.executescript(
-        f"BEGIN IMMEDIATE;{_SCHEMA}"
+        f"BEGIN IMMEDIATE;{_SCHEMA}{_SINCE_3}"
         f"INSERT INTO main.about VALUES ('ledger', {json.dumps(ledger_id).replace(chr(34), chr(39))});"
         f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
     )

@@ -29,7 +29,8 @@ class RunRow(NamedTuple):
 
 
 class SourceRow(NamedTuple):
-    """A file in a run: `state` is unchanged (done on an earlier night), reading, read or done."""
+    """A file in a run: `state` is unchanged (done on an earlier night), reading, limited (so far as --limit goes), read
+    or done."""
 
     path: str
     fingerprint: str

@@ -6,11 +6,24 @@ import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-from pipeline.facts import UNKNOWN_FACTS
 from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
 from pipeline.ledger.database import Database
+from pipeline.ledger.parts import note_part_file, note_parts
+from pipeline.ledger.settling import (
+    NO_TRAFFIC,
+    SETTLE_ENTRY,
+    Change,
+    Send,
+    Settlement,
+    Traffic,
+    change_of,
+    entry_values,
+    session_values,
+    settle_session,
+    told,
+)
 from pipeline.models import Outcome, Part, Reject, SessionImport
 
 MAX_KEPT_RECORD = 1_048_576
@@ -23,13 +36,6 @@ _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
 )
 _CHARGED = ""
-_STATE_OF = {
-    Outcome.CREATED: "created",
-    Outcome.EXISTING: "existing",
-    Outcome.REJECTED: "rejected",
-    Outcome.FAILED: "failed",
-    Outcome.UNKNOWN: "unknown",
-}
 
 
 class Progress(NamedTuple):
@@ -49,137 +55,14 @@ class Batch(NamedTuple):
     progress: Mapping[str, Progress]
     finished: Mapping[str, str]
     """Sources that were read to their end, with the fingerprint that they had then."""
-
-
-class Send(NamedTuple):
-    """A session that is to be sent: its row, its place in the run, and what to do."""
-
-    row: int
-    key: tuple[int, int]
-    custom_id: str
-    session: SessionImport
-    action: Literal["create", "update", "replace"]
-    version_id: str | None
-    """The version that an earlier intent named; None: the run's."""
-    session_id: str | None
-    state: str | None
-    """What the ledger knew of it; None: nothing."""
-    is_older: bool = False
-    """It was settled by an earlier run."""
-
-
-class Settlement(NamedTuple):
-    """How one Send ended. `is_applied`: the server now holds this very payload; `is_in_doubt`: it may hold it."""
-
-    send: Send
-    outcome: Outcome
-    is_applied: bool = False
-    is_in_doubt: bool = True
-    session_id: str | None = None
-    version_id: str | None = None
-    http_status: int | None = None
-    attempts: int = 0
-    error_kind: str | None = None
-    error: str | None = None
-    first_sent_at: str | None = None
-    settled_at: str | None = None
-    latency_ms: float | None = None
-
-    @property
-    def is_refused(self) -> bool:
-        """Did the API refuse it for good: the session, or its change?"""
-        is_update = self.outcome is Outcome.CHANGED and self.error_kind == UPDATE_REJECTED
-        return is_update or self.outcome is Outcome.REJECTED
-
-
-class _Change(NamedTuple):
-    """Which columns of the session's row a settlement changes."""
-
-    state: str | None
-    """None: it stays."""
-    content: Literal["sent", "unknown", "same"]
-    """What the server holds now: what was sent, something that nobody knows, or what it held before."""
-    has_version: bool
-    is_refused: bool
-
-
-def _change_of(done: Settlement) -> _Change:
-    state = _STATE_OF.get(done.outcome)
-    if done.outcome is Outcome.CHANGED and done.session_id is not None:
-        state = "created"  # ours, by its mark
-    if done.outcome is Outcome.PENDING and not done.is_in_doubt:
-        state = "pending"  # it did not leave, or was refused: nothing of it is in flight
-    content: Literal["sent", "unknown", "same"] = "same"
-    if done.is_applied or state in ("existing", "rejected"):
-        content = "sent"
-    elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
-        content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
-    return _Change(state, content, done.version_id is not None, done.is_refused)
-
-
-_SETTLE_ENTRY = (
-    "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
-    "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
-    "WHERE run = ? AND path = ? AND ordinal = ?"
-)
-
-
-def _entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
-    return (
-        done.outcome,
-        done.session_id,
-        done.http_status,
-        done.attempts,
-        done.error_kind,
-        done.error,
-        done.first_sent_at,
-        done.settled_at,
-        done.latency_ms,
-        run,
-        *done.send.key,
-    )
-
-
-def _settle_session(change: _Change) -> str:
-    columns = ["http_status = ?", "error_kind = ?", "error = ?"]
-    if change.state in SETTLED_STATES:
-        columns += ["state = ?", "session_id = ?", "settled_run = ?"]
-    elif change.state is not None:  # an update that failed leaves a settled session settled, as it was
-        columns.append("state = CASE WHEN state IN ('created', 'existing') THEN state ELSE ? END")
-    if change.content != "same":
-        columns += ["trace_sha256 = ?", "payload_sha256 = ?", "facts = ?", "revision = ?"]
-    if change.has_version:
-        columns.append("version_id = ?")
-    return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
-
-
-def _session_values(done: Settlement, change: _Change, run: int) -> list[Any]:
-    session = done.send.session
-    values: list[Any] = [done.http_status, done.error_kind, done.error]
-    if change.state in SETTLED_STATES:
-        values += [change.state, done.session_id, run]
-    elif change.state is not None:
-        values.append(change.state)
-    if change.content == "sent":
-        values += [session.trace_sha256, session.payload_sha256, session.facts, session.revision]
-    elif change.content == "unknown":
-        values += ["", "", UNKNOWN_FACTS, None]
-    if change.has_version:
-        values.append(done.version_id)
-    values.append(done.send.row)
-    return values
-
-
-class Traffic(NamedTuple):
-    """Requests since the last time they were told."""
-
-    requests: int = 0
-    retries: int = 0
-    throttled: int = 0
-    bytes_sent: int = 0
-
-
-NO_TRAFFIC = Traffic()
+    parts: Sequence[tuple[bytes, Mapping[str, Sequence[int]]]] = ()
+    """Where pieces of scattered traces lie: key of the trace, ordinals of the records by source."""
+    part_files: Sequence[tuple[str, str, str]] = ()
+    """Sources that hold pieces, with fingerprint and format."""
+    read: Mapping[str, int] = {}
+    """By source, records read so far, also those that wait for the rest of their trace."""
+    is_limited: bool = False
+    """The last one of a run with `--limit`: what is not read is for another run."""
 
 
 class SessionLedger:
@@ -227,6 +110,9 @@ class SessionLedger:
                     sends.append(send)
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
+            for source, fingerprint, format in batch.part_files:
+                note_part_file(connection, self._paths[source], fingerprint, format)
+            note_parts(connection, self._paths, batch.parts)
             connection.executemany(
                 "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
                 "WHERE run = ? AND path = ?",
@@ -239,6 +125,10 @@ class SessionLedger:
                 "UPDATE source SET state = 'read' WHERE run = ? AND path = ? AND state = 'reading'",
                 [(self._run, self._paths[source]) for source in batch.finished],
             )
+            if batch.is_limited:
+                connection.execute(
+                    "UPDATE source SET state = 'limited' WHERE run = ? AND state = 'reading'", (self._run,)
+                )
         for send in sends:
             self.open_records.update(self._paths[part.source] for part in send.session.parts)
         return sends
@@ -257,6 +147,8 @@ class SessionLedger:
         decision = decide(session, known, key, self._run, self._policy)
         if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
             decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
+        if decision.outcome is Outcome.DUPLICATE and session.has_earlier_parts:
+            return None  # the run goes on: its entry, made when all of its files were read, counts these records, too
         if decision.displaces and known is not None:
             self._ignore_earlier(connection, known)
         if decision.action == "ignore":
@@ -389,11 +281,10 @@ class SessionLedger:
                 session.format,
                 session.parts[0].position,
                 len(session.parts),
-                len(session.parts),
+                session.traces,
                 session.turns,
                 session.spans,
-                decision.error_kind,
-                decision.error,
+                *told(session, decision.error_kind, decision.error),
                 session.payload_sha256,
             ),
         )
@@ -443,7 +334,7 @@ class SessionLedger:
         `found_per_second`: the API's limit, where it is known better than before.
         """
         with self._database.transaction() as connection:
-            for change, alike in groupby(settlements, _change_of):
+            for change, alike in groupby(settlements, change_of):
                 self._settle_alike(connection, change, list(alike))
             connection.execute(
                 "UPDATE run SET requests = requests + ?, retries = retries + ?, throttled = throttled + ?, "
@@ -457,16 +348,16 @@ class SessionLedger:
                 parts = settlement.send.session.parts
                 self.open_records.subtract([self._paths[part.source] for part in parts])
 
-    def _settle_alike(self, connection: sqlite3.Connection, change: _Change, settlements: list[Settlement]) -> None:
+    def _settle_alike(self, connection: sqlite3.Connection, change: Change, settlements: list[Settlement]) -> None:
         """Settlements in a row that change the same columns: one statement serves them all."""
         run = self._run
         if change.is_refused:
             for done in settlements:
-                if connection.execute(_SETTLE_ENTRY, _entry_values(done, run)).rowcount:
+                if connection.execute(SETTLE_ENTRY, entry_values(done, run)).rowcount:
                     self._reject_parts(connection, done.send.session, done.error_kind, done.error, repeated=False)
                 # else it was superseded on the way
         else:
-            connection.executemany(_SETTLE_ENTRY, [_entry_values(done, run) for done in settlements])
+            connection.executemany(SETTLE_ENTRY, [entry_values(done, run) for done in settlements])
             if self._has_upload_rejects:
                 connection.executemany(
                     "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
@@ -476,7 +367,7 @@ class SessionLedger:
                         for part in done.send.session.parts
                     ],
                 )
-        connection.executemany(_settle_session(change), [_session_values(done, change, run) for done in settlements])
+        connection.executemany(settle_session(change), [session_values(done, change, run) for done in settlements])
 
     # --- rejects ------------------------------------------------------------------------------------------
 

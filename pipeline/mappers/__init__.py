@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, mlflow, opik, otlp
+from pipeline.mappers import chat, helicone, langfuse, langsmith, langsmith_dataset, mlflow, opik, otlp
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -21,6 +21,8 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             opik.MAPPER,
             helicone.MAPPER,
             otlp.MAPPER,
+            langsmith.MAPPER,
+            langsmith_dataset.MAPPER,
         )
     }
 )

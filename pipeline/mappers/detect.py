@@ -81,17 +81,7 @@ def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
     return lambda row: wanted <= row.keys()
 
 
-def _is_langfuse_span(row: dict[str, Any]) -> bool:
-    return bool(row.keys() & {"parentObservationId", "parent_observation_id"}) and bool(
-        row.keys() & {"traceId", "trace_id"}
-    )
-
-
 _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
-    ("Langfuse observations (spans, not whole traces), which cannot be imported yet", _is_langfuse_span),
-    ("LangSmith runs, which cannot be imported yet", _has("run_type")),
-    ("a LangSmith batch of runs, which cannot be imported yet", _has("post", "patch")),
-    ("a LangSmith data set (inputs, outputs), which format: custom can map", _has("inputs", "outputs")),
     ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context", "span_kind")),
     ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context.span_id")),
     ("OpenInference spans, which cannot be imported yet", _has("attributes.openinference.span.kind")),

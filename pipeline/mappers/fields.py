@@ -160,6 +160,11 @@ def sum_tokens(spans: Iterable[Span]) -> dict[str, int]:
     return sums
 
 
+def unsigned(url: Any) -> Any:
+    """A URL without its query, in which a signature is a key to the data, and another one in each export."""
+    return url.split("?", 1)[0] if isinstance(url, str) else url
+
+
 def json_text(value: Any) -> str:
     """A value written as JSON; integers of any size, and lone surrogates as escapes."""
     try:

@@ -306,15 +306,11 @@ def _take_user(rest: dict[str, Any], helicone: dict[str, Any]) -> str | None:
 
 def _cut_signatures(rest: dict[str, Any]) -> None:
     if isinstance(rest.get("signed_body_url"), str):
-        rest["signed_body_url"] = _unsigned(rest["signed_body_url"])
+        rest["signed_body_url"] = fields.unsigned(rest["signed_body_url"])
     if isinstance(rest.get("asset_urls"), dict):
-        rest["asset_urls"] = {key: _unsigned(url) for key, url in rest["asset_urls"].items()}
+        rest["asset_urls"] = {key: fields.unsigned(url) for key, url in rest["asset_urls"].items()}
     if rest.get("cache_reference_id") == _NO_CACHE:
         del rest["cache_reference_id"]
-
-
-def _unsigned(url: Any) -> Any:
-    return url.split("?", 1)[0] if isinstance(url, str) else url
 
 
 # --- detection --------------------------------------------------------------------------------------------

@@ -25,14 +25,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.nested_json import unwrap
+from pipeline.mappers.span_tree import in_order
 from pipeline.models import Span, Status
 
+NO_MESSAGE = "level ERROR, without a message"
 _TYPES = frozenset(
     [
         "SPAN",
@@ -107,11 +108,10 @@ def read(observations: Any, field: str = "observations") -> Spans:
         place = f"{field}[{index}]"
         if not isinstance(observation, dict):
             raise fields.bad_field(place, "an object", observation)
-        span, revision = _span(observation, place)
+        span, revision = span_of(observation, place)
         if span.id not in newest or newest[span.id][0] <= revision:
             newest[span.id] = (revision, span)
-    # Exports list observations in no order, and another order must not look like another trace.
-    spans = tuple(sorted((span for _, span in newest.values()), key=lambda span: (span.started_at or "", span.id)))
+    spans = in_order(span for _, span in newest.values())
     ids = newest.keys()
     outer = tuple(span for span in spans if span.parent_id not in ids and span.type != "EVENT")
     status = _status(outer)
@@ -146,18 +146,8 @@ def turn_values(first: Any, last: Any, spans: Spans) -> tuple[Any, Any]:
     return first, last
 
 
-def milliseconds(started_at: str | None, ended_at: str | None) -> float | None:
-    """How long it took, where both ends are known and in order."""
-    if started_at is None or ended_at is None or ended_at < started_at:
-        return None
-    duration = datetime.fromisoformat(ended_at) - datetime.fromisoformat(started_at)
-    return round(duration.total_seconds() * 1000, 3)
-
-
-# --- one observation --------------------------------------------------------------------------------------
-
-
-def _span(observation: Mapping[str, Any], place: str) -> tuple[Span, str]:
+def span_of(observation: Mapping[str, Any], place: str) -> tuple[Span, str]:
+    """One observation, and when it was last updated ("" where it does not tell)."""
     known: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     revision = ""
@@ -196,6 +186,9 @@ def _span(observation: Mapping[str, Any], place: str) -> tuple[Span, str]:
     )
 
 
+# --- one field at a time ----------------------------------------------------------------------------------
+
+
 def _type_and_metadata(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> tuple[str, dict[str, Any]]:
     own = unwrap(known.get("metadata"))
     if not isinstance(own, dict):
@@ -212,7 +205,7 @@ def _span_error(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> s
     message = fields.text_of(known.get("message"), f"{place}.statusMessage")
     level = known.get("level")
     if level == "ERROR":
-        return message or "level ERROR, without a message"
+        return message or NO_MESSAGE
     if level is not None and level != "DEFAULT":
         rest["level"] = level
     if message is not None:
@@ -255,7 +248,7 @@ def _status(outer: Sequence[Span]) -> Status:
 
 def _error(outer: Sequence[Span], spans: Sequence[Span]) -> str | None:
     """The message of the outer observation; where it has none, of the last one inside that has."""
-    told = [span.error for span in (*spans, outer[-1]) if span.error not in (None, "level ERROR, without a message")]
+    told = [span.error for span in (*spans, outer[-1]) if span.error not in (None, NO_MESSAGE)]
     if outer[-1].error in told:
         return outer[-1].error
     return told[-1] if told else outer[-1].error

@@ -44,11 +44,11 @@ from typing import Any
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields, mlflow_records, mlflow_spans, mlflow_turn
-from pipeline.mappers.langfuse_observations import milliseconds
 from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.mlflow_spans import Spans, decoded
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import judge
+from pipeline.mappers.span_tree import milliseconds
 from pipeline.models import Status, Trace, Turn
 
 _STATES = {"OK": Status.COMPLETED, "ERROR": Status.FAILED, "IN_PROGRESS": Status.PENDING}

@@ -55,10 +55,10 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
-from pipeline.mappers.langfuse_observations import milliseconds
 from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score, judge
+from pipeline.mappers.span_tree import milliseconds
 from pipeline.models import Span, Status, Trace, Turn
 
 _TYPES = {"general": "SPAN", "llm": "GENERATION", "tool": "TOOL", "guardrail": "GUARDRAIL"}

@@ -8,6 +8,7 @@ test case id here, so none can be sent. The `metadata` of a session holds
 | every key of the trace's own metadata | the export; one that collides with a key below becomes `metadata.<key>` |
 | trace_id, conversation_id, name, started_at, ended_at, user_id, tags, environment, release, version | the trace |
 | models, tokens, cost (USD), error, origin | the trace |
+| partial | why it is not all of the trace, where that can be seen |
 | custom_id | the full id, where it was too long or had characters that an id should not have |
 | repaired, cut | what was replaced while reading and what was cut to `max_value_bytes`, counted |
 | the keys of mapping.metadata | the configuration |
@@ -29,6 +30,7 @@ from pipeline.facts import facts, trace_sha256
 from pipeline.mappers.custom import compile_expression
 from pipeline.models import Part, SessionImport, Trace
 from pipeline.payload import payload_sha256
+from pipeline.redaction.clean import Redaction
 
 MAX_CUSTOM_ID = 200
 """Characters. The API's own limit is unknown (api-contract 11.3)."""
@@ -38,7 +40,7 @@ _ROOM_FOR_NUMBER = 12
 # fmt: off
 _OWN_KEYS = (
     "conversation_id", "name", "started_at", "ended_at", "user_id", "tags", "environment", "release", "version",
-    "models", "tokens", "cost", "error", "origin",
+    "models", "tokens", "cost", "error", "origin", "partial",
 )
 # fmt: on
 _RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS])
@@ -46,8 +48,14 @@ _RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import
 SessionMapper = Callable[..., SessionImport]
 
 
-def session_mapper(config: MappingConfig, *, source_name: str | None, over_record: bool) -> SessionMapper:
+def session_mapper(
+    config: MappingConfig, redaction: Redaction, *, source_name: str | None, over_record: bool
+) -> SessionMapper:
     """Compile the mapping once; the result turns (trace, data, parts, repairs, family, format) into a session.
+
+    What `redaction` takes out of a trace is out before anything is made of it.
+
+    What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
 
     `over_record`: expressions see the record (format: custom) instead of the trace.
     Raises UsageError for an expression that does not compile.
@@ -58,10 +66,18 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         raise UsageError("mapping.metadata.trace_import: this key is taken by the mark that the import adds itself")
 
     def to_session(
-        trace: Trace, data: Any, parts: tuple[Part, ...], repairs: Mapping[str, int], family: str, format: str
+        trace: Trace,
+        data: Any,
+        parts: tuple[Part, ...],
+        repairs: Mapping[str, int],
+        family: str,
+        format: str,
+        **assembled: Any,
     ) -> SessionImport:
-        seen = (data if over_record else _plain(trace)) if context_of or extra else None
-        context_value = _context(trace) if context_of is None else _checked_context(context_of(seen))
+        if redaction.is_needed:
+            trace = redaction.trace(trace)
+        seen = (redaction.dropped(data) if over_record else _plain(trace)) if context_of or extra else None
+        context_value = _context(trace) if context_of is None else _checked_context(redaction.value(context_of(seen)))
         metadata = _metadata(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
         trace_id = _content_id(data) if is_numbered else trace.id
@@ -70,7 +86,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         if custom_id != full_id:
             metadata["custom_id"] = full_id
         for key, value_of in extra.items():
-            metadata[key] = value_of(seen)
+            metadata[key] = redaction.value(value_of(seen))
         context, metadata_bytes, is_mended = _serialise(context_value, metadata, repairs, config.max_value_bytes)
         return SessionImport(
             custom_id=custom_id,
@@ -88,6 +104,8 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
             turns=len(trace.turns),
             spans=sum(len(turn.spans) for turn in trace.turns),
             parts=parts,
+            partial=trace.partial,
+            **assembled,
             is_mended=is_mended,
             size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
         )

@@ -6,6 +6,7 @@ For every format whose records are spans. The rules (formats.md section 0), the 
 |---|---|
 | input | what the export states; the first root that has an input; the last user message of the first model call |
 | output | what the export states; the last root that has an output; the last answer of the last model call |
+| … of model calls in no shape that messages knows | as they stand |
 | … of a root that is a model call | its last user message, its last answer: the messages before repeat other turns |
 | … of an agent that has a list of messages | the same |
 | system | what is stated; the first model call with a system message |
@@ -63,12 +64,19 @@ def trace_of_spans(
         costs = [span.cost for span in not_summed_above(ordered, lambda span: span.cost is not None)]
         cost = math.fsum(each for each in costs if each is not None) if costs else None
     calls = [span for span in ordered if span.type == "GENERATION"]
+    answering = calls[::-1] if status is not Status.FAILED else []
     turn = Turn(
-        input=_first(input, map(_asked, roots), (messages.last_user(call.input) for call in calls)),
+        input=_first(
+            [input],
+            map(_asked, roots),
+            (messages.last_user(call.input) for call in calls),
+            (call.input for call in calls if not messages.messages_of(call.input)),
+        ),
         output=_first(
-            output,
+            [output],
             map(_answered, reversed(roots)),
-            (messages.last_assistant(call.output) for call in reversed(calls)) if status is not Status.FAILED else (),
+            (messages.last_assistant(call.output) for call in answering),
+            (call.output for call in answering if not messages.messages_of(call.output)),
         ),
         started_at=started_at,
         ended_at=ended_at,
@@ -93,7 +101,7 @@ def trace_of_spans(
         models=models,
         tokens=tokens,
         cost=cost,
-        partial=stated.partial or _partial(ordered, ids),
+        partial=stated.partial or missing_parents(ordered),
     )
 
 
@@ -142,13 +150,23 @@ def not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) -
     return [span for span in spans if has_count(span) and not told.get(span.parent_id or "", False)]
 
 
+def missing_parents(spans: Sequence[Span]) -> str | None:
+    """Why these are not all spans of their trace, where parents tell it."""
+    ids = {span.id for span in spans}
+    missing = sorted({span.parent_id for span in spans if span.parent_id is not None and span.parent_id not in ids})
+    if missing:
+        shown = ", ".join(missing[:_SHOWN_PARENTS]) + (", …" if len(missing) > _SHOWN_PARENTS else "")
+        return f"{len(missing)} parent span(s) not in the export: {shown}"
+    if spans and all(span.parent_id is not None for span in spans):
+        return "no root span in the export"  # parents in a circle
+    return None
+
+
 # --- parts ------------------------------------------------------------------------------------------------
 
 
-def _first(stated: Any, of_roots: Iterable[Any], of_calls: Iterable[Any]) -> Any:
-    return next(
-        (value for values in ((stated,), of_roots, of_calls) for value in values if not fields.is_empty(value)), None
-    )
+def _first(*sources: Iterable[Any]) -> Any:
+    return next((value for values in sources for value in values if not fields.is_empty(value)), None)
 
 
 def _asked(root: Span) -> Any:
@@ -178,16 +196,6 @@ def _error(roots: Sequence[Span], spans: Sequence[Span]) -> str:
         return last
     told = [span.error for span in spans if span.error not in (None, NO_MESSAGE)]
     return told[-1] or NO_MESSAGE if told else NO_MESSAGE
-
-
-def _partial(spans: Sequence[Span], ids: set[str]) -> str | None:
-    missing = sorted({span.parent_id for span in spans if span.parent_id is not None and span.parent_id not in ids})
-    if missing:
-        shown = ", ".join(missing[:_SHOWN_PARENTS]) + (", …" if len(missing) > _SHOWN_PARENTS else "")
-        return f"{len(missing)} parent span(s) not in the export: {shown}"
-    if spans and all(span.parent_id is not None for span in spans):
-        return "no root span in the export"  # parents in a circle
-    return None
 
 
 def _document_text(document: Any) -> str | None:

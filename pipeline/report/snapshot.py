@@ -55,8 +55,7 @@ class Snapshot:
         """A batch was read; so many of its sessions are to be sent."""
         self.to_send += to_send
         self.rejects += len(batch.rejects)
-        for source, progress in batch.progress.items():
-            self.records_read[source] = progress.records_read
+        self.records_read |= batch.read
         self.bytes_of_finished += sum(self.sizes.get(source, 0) for source in batch.finished)
 
     @property

@@ -6,6 +6,7 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline import __version__
@@ -30,6 +31,7 @@ def summarise(
     rejected_before: int = 0,
     differing_before: int = 0,
     left_out: Sequence[Path] = (),
+    redacted: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     return {
@@ -58,6 +60,7 @@ def summarise(
         "peak_rss_bytes": peak_rss_bytes,
         "config_sha256": config_sha256,
         "version": __version__,
+        "redacted": dict(sorted(redacted.items())),
         "left_out": {"count": len(left_out), "files": [str(path) for path in left_out[:LEFT_OUT_SHOWN]]},
         "sources": [
             {

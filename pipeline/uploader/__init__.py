@@ -15,6 +15,7 @@ refusals.py     when many refusals are the target's fault
 places.py       how many sessions are on their way
 counts.py       what was done so far
 lookups.py      which sessions are there already
+questions.py    other questions that store nothing
 attribution.py  whose they are
 client.py       Galtea's API: what each answer means
 transport.py    bytes out, bytes in (transport_pyreqwest.py: fast, transport_httpx.py: everywhere)

@@ -239,7 +239,7 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
         return TransientError(said, kind="blocked_by_proxy", status=status)
     if (status == 403 and is_html) or (status == 414 and not creates):
         return QueryTooLongError(said, kind="blocked_by_proxy", status=status)
-    if status == 409 or (status == 400 and _says_exists(text)):
+    if creates and (status == 409 or (status == 400 and _says_exists(text))):
         return ExistsError(said)
     if creates and (status in (403, 404, 405) or 300 <= status < 400):
         return FatalError(f"{said}; check the version, the address and the key's rights", kind="refused", status=status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.ledger.sessions import Traffic
+from pipeline.ledger.settling import Traffic
 from pipeline.models import Outcome
 
 

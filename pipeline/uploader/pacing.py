@@ -69,6 +69,11 @@ class Pace:
         return self._gates.breaker.is_open or self._clock.now() < self._gates.paused_until
 
     @property
+    def pause_seconds(self) -> float:
+        """How long everybody still pauses because the API said so."""
+        return max(self._gates.paused_until - self._clock.now(), 0.0)
+
+    @property
     def trouble_seconds(self) -> float:
         """How long nothing but trouble and "later" has come back; a run that asks nothing has no trouble."""
         return 0.0 if self._trouble_since is None else self._clock.now() - self._trouble_since
@@ -174,6 +179,11 @@ class Pace:
     def hinted(self, per_second: float) -> None:
         """The API's headers tell its limit."""
         self._gates.limit.hint(per_second)
+
+    def leave_out(self, seconds: float) -> None:
+        """So long nothing was on its way: it is no part of a trouble."""
+        if self._trouble_since is not None:
+            self._trouble_since = min(self._trouble_since + seconds, self._clock.now())
 
     def _note_trouble(self, now: float) -> None:
         if self._trouble_since is None:

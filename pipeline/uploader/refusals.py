@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pipeline.errors import FatalError, TraceImportError
-from pipeline.ledger.sessions import Settlement
+from pipeline.ledger.settling import Settlement
 from pipeline.models import Outcome
 
 ALIKE_LIMIT = 50

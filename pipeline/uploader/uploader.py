@@ -22,7 +22,8 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.ledger.admission import UPDATE_REJECTED
-from pipeline.ledger.sessions import Send, SessionLedger, Settlement, Traffic
+from pipeline.ledger.sessions import SessionLedger
+from pipeline.ledger.settling import Send, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.payload import create_body, update_body
 from pipeline.uploader.attribution import Whose, whose
@@ -31,6 +32,7 @@ from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.places import Places
+from pipeline.uploader.questions import ask
 from pipeline.uploader.refusals import Refusals
 from pipeline.uploader.retry import RetryBudget, backoff_seconds
 
@@ -113,6 +115,8 @@ class Uploader:
         self._may_intend = asyncio.Event()
         self._has_room = asyncio.Event()
         self._tasks: dict[asyncio.Task[None], _Journey] = {}
+        self._idle_since = clock.now()
+        """Where no session is on its way."""
         self._ends: dict[str, asyncio.Future[Settlement | None]] = {}
         self._held_bytes = 0
         self._held = 0
@@ -123,8 +127,8 @@ class Uploader:
         self._writing = asyncio.Lock()
         self._refusals = Refusals()
         self._exists_share = 0.0
-        self._gone: dict[str, bool] = {}
-        """Versions that earlier intents named, and whether they were deleted since."""
+        self._gone: dict[str, asyncio.Task[bool]] = {}
+        """Versions that earlier intents named, and the question whether they were deleted since."""
         self.failure: TraceImportError | None = None
         """Why the run must stop, where it must."""
         self.is_stopping = False
@@ -156,7 +160,7 @@ class Uploader:
                 await self._guarded(self._withdraw())
         finally:
             self._intended.clear()  # whoever ends now leaves a place that nobody takes
-            working = [taking, *workers, *self._tasks]
+            working: list[asyncio.Task[Any]] = [taking, *workers, *self._tasks, *self._gone.values()]
             for task in working:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
@@ -223,6 +227,8 @@ class Uploader:
         """Who is written down starts, as long as there are places."""
         while self._intended and not self.is_stopping and self._places.take():
             journey = self._intended.popleft()
+            if not self._tasks:
+                self._pace.leave_out(self._clock.now() - self._idle_since)
             task = asyncio.create_task(self._import(journey))
             self._tasks[task] = journey
             task.add_done_callback(self._forget)
@@ -231,6 +237,8 @@ class Uploader:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         journey = self._tasks.pop(task)
+        if not self._tasks:
+            self._idle_since = self._clock.now()
         self._held -= 1
         self._held_bytes -= journey.send.session.size
         if self._ends.get(journey.send.custom_id) is journey.end:
@@ -301,7 +309,11 @@ class Uploader:
             except ExistsError as error:
                 return await self._adopt_existing(journey, error)
             except (RejectedError, FatalError) as error:
-                if await self._is_version_gone(journey, error):
+                try:
+                    is_version_gone = await self._is_version_gone(journey, error)
+                except TransientError as trouble:
+                    return await self._give_up(journey, Outcome.FAILED, trouble)
+                if is_version_gone:
                     await self._go_to_the_version_of_this_run(journey)
                     return await self._create(journey)
                 if isinstance(error, FatalError):
@@ -317,26 +329,35 @@ class Uploader:
             return self._ended(journey, Outcome.CREATED, session_id=stored.id, status=201, is_applied=True)
 
     async def _is_version_gone(self, journey: _Journey, error: RejectedError | FatalError) -> bool:
-        """Was the version that an earlier run sent this to (a product's newest, then) deleted since?"""
+        """Was the version that an earlier run sent this to (a product's newest, then) deleted since?
+
+        One question serves all its sessions. Raises TransientError where nobody says.
+        """
         version_id = journey.version_id
         if version_id == self._version_id or error.kind in ("unauthorized", "identity_broken"):
             return False
-        was_ambiguous = journey.was_ambiguous
-        while version_id not in self._gone:
+        if version_id not in self._gone:
+            self._gone[version_id] = asyncio.create_task(self._ask_whether_gone(version_id))
+        self._leave_place(journey)
+        return await asyncio.shield(self._gone[version_id])
+
+    async def _ask_whether_gone(self, version_id: str) -> bool:
+        troubles = 0
+        while True:
+            if self.is_stopping:
+                raise _StoppingError
             try:
-                version = await self._attempt(journey, lambda: self._client.get_version(version_id))
+                version = await ask(self._pace, self._clock, self._counts, lambda: self._client.get_version(version_id))
             except RejectedError as answer:
-                self._gone[version_id] = answer.status == 404 and not isinstance(answer, NoRouteError)
-            except TransientError as trouble:
-                journey.was_ambiguous = was_ambiguous  # a question stores nothing
-                if self._is_used_up(journey):
-                    raise StoppedError(
-                        f"nobody says whether version {version_id} still exists ({trouble})"
-                    ) from trouble
-                await self._wait(journey, trouble)
+                return answer.status == 404 and not isinstance(answer, NoRouteError)
+            except TransientError:
+                troubles += not self._pace.is_waiting  # nor does a session use up attempts while all wait
+                if troubles >= self._config.max_attempts:
+                    raise
+                self._counts.retries += 1
+                await self._clock.sleep(backoff_seconds(max(troubles, 1), self._chance))
             else:
-                self._gone[version_id] = version.deletedAt is not None
-        return self._gone[version_id]
+                return version.deletedAt is not None
 
     async def _go_to_the_version_of_this_run(self, journey: _Journey) -> None:
         """What that version held is gone with it: nothing of this session is anywhere. The intent is written anew."""
@@ -351,7 +372,7 @@ class Uploader:
         while True:
             try:
                 await self._attempt(journey, lambda: self._client.update_session(session_id, body))
-            except (RejectedError, ExistsError) as error:
+            except RejectedError as error:
                 # The session stands as it was; what was refused is the change.
                 self._see_refusal(error)
                 return self._ended(journey, Outcome.CHANGED, error=error, kind=UPDATE_REJECTED, session_id=session_id)
@@ -493,13 +514,13 @@ class Uploader:
         return Settlement(
             send=journey.send,
             outcome=outcome,
-            is_applied=is_applied,
             is_in_doubt=(
                 journey.was_ambiguous
                 or journey.send.state in ("sent", "unknown")
                 # A replacement that did not end shares its row with an older state that may be in flight.
                 or (journey.send.action == "replace" and outcome is Outcome.PENDING)
             ),
+            is_applied=is_applied,
             session_id=session_id,
             version_id=journey.version_id if journey.send.action == "create" else None,
             http_status=getattr(error, "status", None) or status,

@@ -31,7 +31,8 @@ from pipeline.emulator import RunningEmulator, running_emulator
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import opened_ledger
 from pipeline.ledger.runs import RunLedger, RunRow
-from pipeline.ledger.sessions import Batch, Progress, SessionLedger, Settlement
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Settlement
 from pipeline.models import Outcome
 from pipeline.plan import fingerprint
 from tests.benchmarks.big_ledger import add_done_files, add_run, add_settled_sessions
@@ -284,7 +285,7 @@ def _one_night(
         for number in range(first, (night + 1) * SESSIONS_A_NIGHT)
     ]
     sends = sessions.admit(Batch(records, [], [], {SOURCE: Progress(len(records), 0)}, {}))
-    sessions.settle([Settlement(send, Outcome.CREATED, True, f"session_{send.row:024}") for send in sends])
+    sessions.settle([Settlement(send, Outcome.CREATED, False, True, f"session_{send.row:024}") for send in sends])
     runs.finish(row, exit_code=0, finished_at=f"{night:06}", peak_rss_bytes=0)
 
 

@@ -121,6 +121,19 @@ def test_a_run_that_is_done_before_is_done(importer: Importer, emulator: Running
     assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 10}
 
 
+@pytest.mark.parametrize("limit", [None, 5])
+def test_where_the_last_ones_come_back_after_the_time_to_send_nothing_is_left(
+    importer: Importer, emulator: RunningEmulator, limit: int | None
+) -> None:
+    emulator.set_faults([{"match": "POST /sessions", "do": {"delay_ms": 3200}}])
+    result = run_import(config(importer, many(importer, 10), limit=limit, **{"stop.after": "4s"}))
+    assert (result.exit_code, result.summary["error"]) == (0, None)
+    assert result.summary["outcomes"] == {"created": limit or 10}
+    again = run_import(config(importer, importer.home / "a.jsonl", **{"stop.after": "1h"}))
+    assert len(emulator.sessions()) == 10
+    assert again.summary["run_id"] != result.summary["run_id"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

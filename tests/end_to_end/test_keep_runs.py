@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from pathlib import Path
 
 from pipeline.emulator import RunningEmulator
@@ -42,3 +43,29 @@ def test_a_folder_that_was_removed_by_hand_hinders_nobody(importer: Importer, em
     write_jsonl(importer.home / "nightly.jsonl", [make_trace(9)])
     assert importer.run(options=[str(config(importer, "nightly"))]).code == 0
     assert [read_summary(folder)["exit_code"] for folder in importer.runs] == [0]
+
+
+def test_old_runs_that_cannot_be_forgotten_do_not_change_how_the_run_ended(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = importer.home / "nightly.jsonl"
+    write_jsonl(source, [make_trace(1)])
+    assert importer.run(options=[str(config(importer, "nightly"))]).code == 0
+    ledger = importer.state / "ledger.sqlite"
+    with sqlite3.connect(ledger) as connection:  # a disk that fills up now; SQLite says it in the same class of errors
+        connection.execute("CREATE TRIGGER fails BEFORE DELETE ON run BEGIN SELECT abs(-9223372036854775808); END")
+    connection.close()
+    for number in (2, 3):
+        write_jsonl(source, [make_trace(number)])
+        done = importer.run(options=[str(config(importer, "nightly"))])
+        assert done.code == 0, done.err
+        assert read_summary(importer.last)["exit_code"] == 0
+    assert "old_runs_not_forgotten" in done.err
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("DROP TRIGGER fails")
+    connection.close()
+    write_jsonl(source, [make_trace(4)])
+    assert importer.run(options=[str(config(importer, "nightly"))]).code == 0
+    with sqlite3.connect(ledger) as connection:
+        assert connection.execute("SELECT count(*) FROM run").fetchone() == (1,)
+    connection.close()

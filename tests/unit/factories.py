@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.config import Config, MappingConfig
 from pipeline.mappers.session import session_mapper
 from pipeline.models import Part, SessionImport, Trace, Turn
+from pipeline.redaction.clean import Redaction
 
 SOURCE = "/exports/a.jsonl"
 
@@ -37,7 +38,8 @@ def make_session(
     over_record: bool = False,
 ) -> SessionImport:
     """What the mapping makes of a trace: by default one record, under the id `langfuse:<id>`."""
-    to_session = session_mapper(MappingConfig(**(mapping or {})), source_name=None, over_record=over_record)
+    config = MappingConfig(**(mapping or {}))
+    to_session = session_mapper(config, Redaction(config), source_name=None, over_record=over_record)
     return to_session(
         trace or make_trace(),
         data,

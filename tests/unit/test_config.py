@@ -79,7 +79,10 @@ def complaint(folder: Path, text: str | bytes, **overrides: Any) -> str:
         pytest.param(GOOD + 'mapping: {custom_id: "{id!r}"}', ["mapping.custom_id"], id="a conversion"),
         pytest.param(GOOD + 'mapping: {custom_id: "{id.__class__}"}', ["mapping.custom_id"], id="an attribute"),
         pytest.param(GOOD + 'mapping: {custom_id: "all alike"}', ["mapping.custom_id", "{id}"], id="no id"),
-        pytest.param(GOOD + "mapping: {drop: [a]}", ["mapping.drop", "cannot drop"], id="drop"),
+        pytest.param(GOOD + "mapping: {redact: [mail]}", ["mapping.redact", "no ready-made rule"], id="redact"),
+        pytest.param(
+            GOOD + "mapping: {redact: [{name: a}]}", ["mapping.redact", "pattern"], id="a rule without pattern"
+        ),
         pytest.param(GOOD + "mapping: {trace: {id: a}}", ["mapping.trace"], id="a mapping without custom"),
         pytest.param(
             "source: {paths: [a], format: custom}\ntarget: {version_id: v}", ["mapping.trace"], id="custom without"

@@ -120,11 +120,14 @@ def test_nothing_contains_what_nobody_knows_any_more() -> None:
     assert not contains(facts(OLD), UNKNOWN_FACTS)
 
 
-def test_the_revision_is_no_part_of_the_trace() -> None:
-    assert trace_sha256(dataclasses.replace(OLD, revision="2")) == trace_sha256(OLD)
+def test_revision_and_what_is_missing_are_no_part_of_the_trace() -> None:
+    assert trace_sha256(dataclasses.replace(OLD, revision="2", partial="no root")) == trace_sha256(OLD)
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Trace) if field.name != "revision"])
+OTHERS = [field.name for field in dataclasses.fields(Trace) if field.name not in ("revision", "partial")]
+
+
+@pytest.mark.parametrize("field", OTHERS)
 def test_every_other_field_is(field: str) -> None:
     values: dict[str, Any] = {
         "id_is_unique": False,

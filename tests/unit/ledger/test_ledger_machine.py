@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database
 from pipeline.ledger.runs import RunLedger, RunRow
-from pipeline.ledger.sessions import Batch, Progress, Send, SessionLedger, Settlement
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Send, Settlement
 from pipeline.models import Outcome, SessionImport
 from pipeline.report.summary import is_balanced
 from tests.unit.factories import make_session, make_trace
@@ -247,7 +248,8 @@ class _Night:
         sha256 = send.session.payload_sha256
 
         def ended(outcome: Outcome, *, is_applied: bool = False, session_id: str | None = None) -> Settlement:
-            return Settlement(send, outcome, is_applied, session_id, self.version, attempts=1)
+            is_in_doubt = outcome is Outcome.UNKNOWN
+            return Settlement(send, outcome, is_in_doubt, is_applied, session_id, self.version, attempts=1)
 
         if fate in ("stored", "answer lost", "unknown, stored"):
             is_update = is_there and send.action in ("update", "replace")

@@ -11,7 +11,8 @@ from pipeline.ledger import runs as runs_module
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database
 from pipeline.ledger.runs import RunLedger, RunRow
-from pipeline.ledger.sessions import Batch, Progress, Send, SessionLedger, Settlement
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Send, Settlement
 from pipeline.models import Outcome, SessionImport
 from tests.unit.factories import SOURCE, make_session, make_trace
 from tests.unit.uploader.nights import open_fast
@@ -60,7 +61,9 @@ class Job:
     def night(self, number: int, sessions: list[SessionImport], outcome: Outcome, *, exit_code: int = 0) -> RunRow:
         run = self.begin(number)
         sends = self.admit(run, sessions)
-        self.sessions.settle([Settlement(send, outcome, error_kind="k", error="e", session_id="s") for send in sends])
+        self.sessions.settle(
+            [Settlement(send, outcome, is_in_doubt=False, error_kind="k", error="e", session_id="s") for send in sends]
+        )
         self.end(run, number, exit_code)
         return run
 

@@ -42,10 +42,12 @@ def _distinct(mapper: Mapper, pieces: list[tuple[Piece, Any]]) -> list[Any]:
             is_newer = piece.revision >= newest.revision
             if mapper.merge is not None:
                 data = mapper.merge(data, value) if is_newer else mapper.merge(value, data)
+                starts = [start for start in (newest.started_at, piece.started_at) if start is not None]
+                newest = piece._replace(
+                    revision=max(piece.revision, newest.revision), started_at=min(starts, default=None)
+                )
             elif is_newer:
-                data = value
-            starts = [start for start in (newest.started_at, piece.started_at) if start is not None]
-            newest = piece._replace(revision=max(piece.revision, newest.revision), started_at=min(starts, default=None))
+                newest, data = piece, value
         kept.append((newest, data))
     kept.sort(key=lambda pair: (pair[0].started_at or "", pair[0].id or ""))
     return [value for _, value in kept]

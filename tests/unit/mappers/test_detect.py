@@ -15,12 +15,17 @@ BLOB = {"id": "1", "timestamp": "2026-01-01", "name": "n", "user_id": "u", "sess
         "tags": [], "public": False, "input": "q", "output": "a", "updated_at": "2026-01-01"}  # fmt: skip
 DOWNLOAD = {"trace": {"id": "1"}, "observations": []}
 OBSERVATION = {"id": "o", "traceId": "t", "parentObservationId": None, "type": "SPAN", "startTime": "2026-01-01"}
+SCORE = {"id": "s", "timestamp": "2026-01-01", "trace_id": "t", "observation_id": None, "name": "n", "value": 1,
+         "source": "API", "data_type": "NUMERIC"}  # fmt: skip
 OPENAI = {"messages": [{"role": "user", "content": "q"}]}
 SHAREGPT = {"id": "identity_0", "conversations": [{"from": "human", "value": "q"}]}
 OPIK = {"trace": {"id": "1", "start_time": "2026-01-01"}, "spans": [], "downloaded_at": "2026-01-02"}
 HELICONE = {"request_id": "1", "request_created_at": "2026-01-01", "response_status": 200, "delay_ms": 1,
             "request_body": {"messages": []}, "request_properties": {}}  # fmt: skip
 MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
+RUN = {"id": "1", "trace_id": "1", "run_type": "chain", "inputs": {"input": "q"}, "outputs": None, "extra": {}}
+UPDATE = {"id": "1", "dotted_order": "20260822T080000000000Z1", "end_time": "2026-01-01", "outputs": {}}
+EXAMPLE = {"inputs": {"question": "q"}, "outputs": {"answer": "a"}, "metadata": {}}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -30,6 +35,17 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (UI, "langfuse"),
         (BLOB, "langfuse"),
         (DOWNLOAD, "langfuse"),
+        (OBSERVATION, "langfuse"),
+        (SCORE, "langfuse"),
+        ({"id": "s", "name": "n", "source": "EVAL", "value": 1, "subject": {"kind": "trace", "id": "t"}}, "langfuse"),
+        ({"data": [UI], "meta": {"page": 1, "limit": 50, "totalItems": 1, "totalPages": 1}}, "langfuse"),
+        ({"data": [OBSERVATION, OBSERVATION], "meta": {"cursor": "x"}}, "langfuse"),
+        ({"data": [SCORE], "meta": {"cursor": None, "limit": 50}}, "langfuse"),
+        ({"data": [], "meta": {"page": 1, "limit": 50, "totalItems": 0, "totalPages": 0}}, "langfuse"),
+        ({"id": "s", "createdAt": "2026-01-01", "userIds": [], "countTraces": 1, "sessionDuration": 1}, "langfuse"),
+        ({"id": "s", "createdAt": "2026-01-01", "projectId": "p", "environment": "default"}, "langfuse"),
+        ({"id": "s", "createdAt": "2026-01-01", "projectId": "p", "traces": [UI]}, "langfuse"),
+        ({"version": 1, "projectId": "p", "exportSource": "x", "tables": [], "files": []}, "langfuse"),
         (OPENAI, "chat"),
         (SHAREGPT, "chat"),
         (WILDCHAT, "chat"),
@@ -38,12 +54,38 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (MLFLOW, "mlflow"),
         *[(record, "otlp") for record in otlp_records.VALID],
         ({"resourceMetrics": []}, "otlp"),
+        (RUN, "langsmith"),
+        ({"run_type": "llm", "id": 1, "trace_id": 2}, "langsmith"),
+        ({"run_id": "1", "run_type": "llm", "parent_run_id": None, "inputs": None}, "langsmith"),
+        ({"runs": [RUN], "cursors": {"next": None}}, "langsmith"),
+        ({"items": [RUN | {"run_type": "CHAIN"}]}, "langsmith"),
+        ({"post": [], "patch": [UPDATE]}, "langsmith"),
+        (UPDATE, "langsmith"),
+        (EXAMPLE, "langsmith-dataset"),
+        (EXAMPLE | {"id": "e", "dataset_id": "d", "outputs": None}, "langsmith-dataset"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
     guess = detect_format([record])
     assert guess.is_sure
     assert guess.mapper is MAPPERS[name]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": "s", "trace_id": "t", "start_time": "2026-01-01", "type": "llm", "parent_span_id": None},
+        {"id": "r", "trace_id": "t", "run_type": "llm", "start_time": "2026-01-01", "level": 1, "parent_run_id": None},
+        {"traceId": "t", "spanId": "s", "parentSpanId": "", "startTimeUnixNano": "1", "name": "n"},
+        {"context": {"trace_id": "t"}, "span_kind": "LLM", "start_time": "2026-01-01"},
+        {"trace_id": "t", "op_name": "o", "started_at": "2026-01-01", "inputs": {}},
+        {"data": [{"traceID": "t", "spans": []}], "meta": {}},
+        {"id": "p", "name": "n", "source": "web", "value": 1},
+        {"data": [{"id": "prompt", "name": "n"}], "meta": {"page": 1, "limit": 50, "totalItems": 1, "totalPages": 1}},
+    ],
+)
+def test_records_of_others_are_not_taken_for_langfuse(record: Any) -> None:
+    assert MAPPERS["langfuse"].detect([record]).confidence <= 0.3
 
 
 @pytest.mark.parametrize("odd", [None, 7, "text", [1], {}, {"foo": 1}, OBSERVATION])
@@ -69,18 +111,9 @@ def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
     assert "nearest is langfuse (0.5" in doubt(guess)
 
 
-def test_observations_are_named_and_not_imported() -> None:
-    guess = detect_format([OBSERVATION])
-    assert not guess.is_sure
-    assert "looks like Langfuse observations (spans, not whole traces)" in doubt(guess)
-    assert "say source.format: langfuse, chat" in doubt(guess)
-
-
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"run_type": "llm", "id": 1, "trace_id": 2}, "LangSmith runs"),
-        ({"inputs": {}, "outputs": {}}, "LangSmith data set"),
         ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),
     ],
@@ -89,6 +122,22 @@ def test_a_known_format_that_comes_later_is_named(record: Any, words: str) -> No
     guess = detect_format([record] * 3)
     assert not guess.is_sure
     assert words in doubt(guess)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"op_name": "f", "trace_id": "1", "inputs": {"q": 1}, "output": "a", "started_at": "2026-01-01"},
+        {"inputs": {"q": 1}, "expectations": {"a": 1}},
+        {"inputs": "q", "outputs": "a"},
+        {"inputs": {"q": 1}, "outputs": {"a": 1}, "score": 1, "latency": 2},
+        {"runs": 3, "failed": 0},
+        {"items": [{"id": "1", "name": "n"}]},
+        {"run_id": "7", "status": "ok", "inputs": {"x": 1}},
+    ],
+)
+def test_other_records_with_inputs_or_runs_are_not_taken_for_langsmith(record: Any) -> None:
+    assert not detect_format([record]).is_sure
 
 
 def test_single_messages_are_named() -> None:

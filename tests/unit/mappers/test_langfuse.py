@@ -187,7 +187,7 @@ def test_a_record_that_cannot_be_mapped_is_rejected_with_the_field_and_the_way_o
 @pytest.mark.parametrize(
     ("record", "what"),
     [
-        (observation(), "a Langfuse observation"),
+        (observation(), "a Langfuse observation (a span), not a whole trace; import it together with"),
         (
             {"id": "o", "trace_id": "t", "type": "SPAN", "start_time": "2026-08-22 08:00:00", "level": "DEFAULT"},
             "observation",
@@ -196,12 +196,29 @@ def test_a_record_that_cannot_be_mapped_is_rejected_with_the_field_and_the_way_o
             {"id": "s", "traceId": "t", "timestamp": "2026-08-22", "name": "n", "value": 1, "source": "API"},
             "a Langfuse score",
         ),
-        ({"id": "s", "createdAt": "2026-08-22", "projectId": "p", "countTraces": 3}, "a Langfuse session"),
+        ({"id": "s", "name": "n", "value": 1, "source": "API"}, "a Langfuse score, not a whole trace; import it"),
         ({"data": [ui_row()], "meta": {"page": 1}}, "a page of an API"),
-        ({"version": 1, "projectId": "p", "exportSource": "x", "files": []}, "a manifest"),
+        ({"traceId": "t", "spanId": "s", "startTimeUnixNano": "1"}, "a part of a trace"),
     ],
 )
 def test_what_is_not_a_whole_trace_is_rejected_with_what_it_is(record: Any, what: str) -> None:
     error = rejected(record)
     assert error.kind == "not_a_whole_trace"
     assert what in str(error)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": "s", "createdAt": "2026-08-22", "projectId": "p", "countTraces": 3},
+        {"id": "s", "createdAt": "2026-08-22", "projectId": "p", "environment": "default"},
+        {"version": 1, "projectId": "p", "exportSource": "x", "window": {}, "tables": ["scores"], "files": []},
+        {"id": "s", "trace_id": None, "session_id": "c", "name": "n", "value": 1, "source": "API"},
+        {"id": "s", "trace_id": "", "dataset_run_id": "r", "name": "n", "value": 1, "source": "API"},
+        {"id": "s", "name": "n", "value": 1, "source": "API", "subject": {"kind": "session", "id": "c"}},
+    ],
+)
+def test_what_belongs_to_no_trace_is_ignored(record: Any) -> None:
+    assert MAPPER.piece_of is not None
+    assert MAPPER.piece_of(record) is None
+    assert MAPPER.map_trace(record) is None

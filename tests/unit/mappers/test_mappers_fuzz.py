@@ -17,6 +17,7 @@ from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Trace
 from tests.unit.mappers import otlp_records
+from tests.unit.mappers.assembling import traces_of
 
 OBSERVATION = {
     "id": "o1", "traceId": "t1", "projectId": "p", "parentObservationId": None, "type": "GENERATION", "name": "call",
@@ -124,6 +125,32 @@ BODIES: list[dict[str, Any]] = [
     },
     {"request_body": {"helicone_message": "…"}, "response_body": {"error": {"message": "no"}}},
 ]
+RUN = {
+    "id": "r1", "trace_id": "r1", "parent_run_id": None, "dotted_order": "20260822T080000000000Zr1", "name": "n",
+    "run_type": "llm", "start_time": "2026-08-22T08:00:00.000250", "end_time": "2026-08-22T08:00:01+00:00",
+    "status": "success", "error": None, "session_id": "p", "tags": ["a"], "is_root": True, "app_path": "/r",
+    "inputs": {"messages": [[{"lc": 1, "id": ["HumanMessage"], "kwargs": {"content": "q"}}]]},
+    "outputs": {
+        "generations": [[{"text": "a", "message": {"kwargs": {"content": "a", "usage_metadata": {"k": 1}}}}]],
+        "llm_output": {"token_usage": {"prompt_tokens": 1}, "model_name": "m"},
+        "usage_metadata": {"input_tokens": 1, "input_token_details": {"cache_read": 1}, "total_cost": 0.1},
+    },
+    "extra": {
+        "metadata": {"thread_id": "c", "user_id": "u", "ls_model_name": "m", "environment": "e", "revision_id": "v"},
+        "invocation_params": {"model": "m"}, "runtime": {"library": "l"},
+    },
+    "events": [{"name": "start", "time": "x"}, {"name": "new_token", "kwargs": {"token": "a"}}, {"name": "mine"}],
+    "feedback_stats": {"tone": {"n": 1, "avg": 0.5}}, "prompt_tokens": 1, "completion_tokens": "2", "total_tokens": 3,
+    "prompt_token_details": {"raw": {"cache_read": 1}}, "total_cost": "0.10", "prompt_cost": 0.1,
+    "inputs_s3_urls": {"ROOT": {"presigned_url": "/d?jwt=1"}}, "serialized": {"name": "n"}, "attachments": {"a": "b"},
+}  # fmt: skip
+CHILD_RUN = {
+    "id": "r2", "trace_id": "r1", "dotted_order": "20260822T080000000000Zr1.20260822T080001000000Zr2", "name": "t",
+    "run_type": "TOOL", "inputs": '{"input": "q"}', "outputs": '{"output": "a"}', "extra": "{}", "error": "no",
+    "metadata": {"k": 1}, "custom_metadata": {"k": 2}, "token_usage": {"total_tokens": 1}, "costs": {"total_cost": 1},
+    "parent_run_ids": ["r1"], "inputs_preview": "q", "latency_seconds": 1.5, "thread_id": "c",
+}  # fmt: skip
+UPDATE = {"id": "r1", "end_time": "2026-08-22T08:00:02Z", "outputs": {"output": "a"}, "extra": {"metadata": {"k": 1}}}
 VALID: dict[str, list[Any]] = {
     "langfuse": [
         LANGFUSE,
@@ -158,6 +185,17 @@ VALID: dict[str, list[Any]] = {
         {"spans": [MLFLOW_SPAN]},
     ],
     "otlp": otlp_records.VALID,
+    "langsmith": [
+        RUN,
+        {"runs": [RUN, CHILD_RUN], "cursors": {"next": "x"}},
+        {"post": [{key: RUN[key] for key in ("id", "start_time", "run_type", "inputs", "extra")}], "patch": [UPDATE]},
+        {**RUN, "child_runs": [{"id": "r3", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
+        {**UPDATE, "dotted_order": RUN["dotted_order"]},
+    ],
+    "langsmith-dataset": [
+        {"inputs": {"messages": [{"role": "system"}]}, "outputs": {"output": "a"}, "metadata": {"k": 1}},
+        {"id": "e1", "dataset_id": "d", "inputs": '{"input": "q"}', "attachments": {"a": {"presigned_url": "/d?j=1"}}},
+    ],
     "custom": [
         {
             "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],
@@ -167,6 +205,34 @@ VALID: dict[str, list[Any]] = {
         }
     ],
 }  # fmt: skip
+LANGFUSE_ROW = {
+    "id": "o1", "trace_id": "t1", "project_id": "p", "parent_observation_id": "t-t1", "type": "GENERATION",
+    "start_time": "2026-08-22 08:00:00.000000", "end_time": "2026-08-22 08:00:01.000000", "name": "n",
+    "level": "ERROR", "status_message": "no", "user_id": "u", "session_id": "s", "is_root_observation": True,
+    "metadata": {"k": "v"}, "provided_model_name": "m", "usage_details": {"input": 1}, "cost_details": '{"total": 1}',
+    "total_cost": 0.5, "tags": ["a"], "release": "r", "trace_name": "n", "input": "q", "output": '"a"',
+    "updated_at": "2026-08-22 08:00:02.000000", "tool_calls": ["{}"], "bookmarked": False,
+}  # fmt: skip
+LANGFUSE_SCORE = {
+    "id": "s1", "trace_id": "t1", "observation_id": "o1", "name": "n", "value": 1, "source": "API",
+    "data_type": "NUMERIC", "timestamp": "2026-08-22 08:00:00.000000", "comment": "c", "session_id": None,
+}  # fmt: skip
+PIECES: dict[str, list[Any]] = {
+    "langfuse": [
+        {**LANGFUSE, "observations": ["o1", "o2"], "scores": ["s1"]},
+        LANGFUSE,
+        {"trace": {key: LANGFUSE[key] for key in ("id", "timestamp", "input")}, "observations": [OBSERVATION]},
+        LANGFUSE_ROW,
+        {**LANGFUSE_ROW, "id": "t-t1", "parent_observation_id": "", "end_time": None},
+        {**LANGFUSE_ROW, "id": "o2", "parent_observation_id": "o1", "updated_at": None},
+        OBSERVATION | {"traceName": "n", "traceTags": ["a"], "traceTimestamp": "2026-08-22 08:00:00"},
+        LANGFUSE_SCORE,
+        {"id": "s2", "name": "n", "value": 1, "source": "EVAL", "subject": {"kind": "trace", "id": "t1"}},
+        {"data": [OBSERVATION, LANGFUSE_SCORE], "meta": {"cursor": "x"}},
+        {"id": "s", "createdAt": "2026-08-22", "projectId": "p", "traces": [LANGFUSE]},
+    ],
+}  # fmt: skip
+"""Records of one trace in each, as they lie scattered."""
 CUSTOM = [
     custom_mapper({key: key for key in KEYS if key not in ("messages", "turns")}),
     custom_mapper({"messages": "messages || input", "output": "output"}),
@@ -185,10 +251,14 @@ names = st.sampled_from(
         {
             *LANGFUSE,
             *OBSERVATION,
+            *LANGFUSE_ROW,
+            *LANGFUSE_SCORE,
             *SPAN,
             *OPIK,
             *HELICONE,
             *KEYS,
+            *RUN,
+            *CHILD_RUN,
             *MLFLOW_SPAN,
             *MLFLOW["info"],
             *MLFLOW_SPAN["attributes"],
@@ -262,6 +332,89 @@ def test_any_json_gives_a_trace_or_a_rejected_error(name: str, mapper: Mapper, r
 @settings(max_examples=250, deadline=None)
 def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
     check(mapper, data.draw(mutated(VALID[name])))
+
+
+def check_scattered(mapper: Mapper, records: list[Any]) -> None:
+    before = json.dumps(records)
+    results: list[Any] = []
+    for _ in range(2):
+        kept = [record for record in records if is_placed(mapper, record)]
+        try:
+            results.append(traces_of(mapper, kept))
+        except RejectedError as error:
+            assert error.kind and str(error)
+            results.append((error.kind, str(error)))
+    assert json.dumps(records) == before
+    assert results[0] == results[1]
+    for trace in results[0] if isinstance(results[0], list) else ():
+        ids = [span.id for turn in trace.turns for span in turn.spans]
+        assert trace.turns
+        assert len(ids) == len(set(ids))
+
+
+def is_placed(mapper: Mapper, record: Any) -> bool:
+    """Is it told what each of its parts belongs to? (What cannot be told is rejected, and the others are not.)"""
+    try:
+        for _, value in mapper.split(record) if mapper.split else [("", record)]:
+            if mapper.piece_of is None or mapper.piece_of(value) is None:
+                mapper.map_trace(value)
+    except RejectedError as error:
+        assert error.kind and str(error)
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(PIECES))
+@given(records=st.lists(anything, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_any_records_together_give_traces_or_a_rejected_error(name: str, records: list[Any]) -> None:
+    check_scattered(MAPPERS[name], records)
+
+
+@pytest.mark.parametrize("name", sorted(PIECES))
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_damaged_records_together_give_traces_or_a_rejected_error(name: str, data: st.DataObject) -> None:
+    records = data.draw(st.lists(mutated(PIECES[name]) | st.sampled_from(PIECES[name]), max_size=6))
+    check_scattered(MAPPERS[name], records)
+
+
+@pytest.mark.parametrize("name", sorted(PIECES))
+def test_the_scattered_records_that_are_damaged_were_one_valid_trace(name: str) -> None:
+    assert len(traces_of(MAPPERS[name], PIECES[name])) == 1
+
+
+SCATTERED = [(name, mapper) for name, mapper in MAPPERS.items() if mapper.piece_of is not None]
+
+
+def accepted(mapper: Mapper, record: Any) -> list[Any]:
+    """The values in a record that are pieces of traces; the others are rejected one by one."""
+    values: list[Any] = []
+    try:
+        for _, value in mapper.split(record) if mapper.split is not None else [("", record)]:
+            assert mapper.piece_of is not None
+            mapper.piece_of(value)
+            values.append(value)
+    except RejectedError as error:
+        assert error.kind and str(error)
+    return values
+
+
+@pytest.mark.parametrize(("name", "mapper"), SCATTERED)
+@given(data=st.data())
+@settings(max_examples=250, deadline=None)
+def test_damaged_pieces_give_traces_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
+    records = data.draw(st.lists(anything | mutated(VALID[name]), min_size=1, max_size=3))
+    before = json.dumps(records)
+    values = [value for record in records for value in accepted(mapper, record)]
+    try:
+        first, again = traces_of(mapper, values), traces_of(mapper, values)
+    except RejectedError as error:
+        assert error.kind and str(error)
+    else:
+        assert first == again
+        assert all(trace.turns for trace in first)
+    assert json.dumps(records) == before
 
 
 @pytest.mark.parametrize("name", sorted(MAPPERS))

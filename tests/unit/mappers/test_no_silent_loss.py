@@ -9,26 +9,22 @@ from typing import Any
 import pytest
 
 from pipeline.mappers import MAPPERS
-from tests.unit.mappers.test_mappers_fuzz import VALID
+from tests.unit.mappers.assembling import traces_of
+from tests.unit.mappers.test_mappers_fuzz import LANGFUSE, LANGFUSE_ROW, LANGFUSE_SCORE, OBSERVATION, VALID
 
 READ = frozenset(["role", "type", "start_time", "end_time", "created_at", "request_created_at", "response_created_at"])
 READ |= frozenset(["last_updated_at", "updated_at", "prompt_tokens"])
 """What is turned into something else: an enum, a time, a number."""
-NOT_KEPT = {"opik": {"downloaded_at"}, "helicone": set[str]()}
-READ |= frozenset(
-    ["traceId", "spanId", "traceID", "spanID", "trace_id", "span_id", "processID", "refType", "eventName"]
-)
-READ |= frozenset(["key", "kind", "startTimeUnixNano", "endTimeUnixNano", "timeUnixNano", "status_code"])
-NOT_KEPT["otlp"] = {"schemaUrl", "schema_url"}
+NOT_KEPT = {"opik": {"downloaded_at"}, "helicone": set[str](), "langsmith-dataset": set[str]()}
 
 
-def marked(value: Any, found: list[tuple[str, str]], key: str = "") -> Any:
+def marked(value: Any, found: list[tuple[str, str]], key: str = "", *, unmarked: frozenset[str] = READ) -> Any:
     """The same record with a text of its own in each place; `found` tells which text stands under which key."""
     if isinstance(value, dict):
-        return {name: marked(inner, found, name) for name, inner in value.items()}
+        return {name: marked(inner, found, name, unmarked=unmarked) for name, inner in value.items()}
     if isinstance(value, list):
-        return [marked(inner, found, key) for inner in value]
-    if not isinstance(value, str) or key in READ:
+        return [marked(inner, found, key, unmarked=unmarked) for inner in value]
+    if not isinstance(value, str) or key in unmarked or value.replace(".", "").isdigit():
         return value
     found.append((key, f"text-{len(found)}."))
     return found[-1][1]
@@ -40,4 +36,37 @@ def test_no_text_of_a_record_is_lost(name: str, record: Any) -> None:
     trace = MAPPERS[name].map_trace(marked(record, found))
     kept = json.dumps(dataclasses.asdict(trace))
     assert found
-    assert {key for key, text in found if text not in kept} - NOT_KEPT[name] == set()
+    assert {key for key, text in found if text not in kept} == NOT_KEPT[name]
+
+
+JOINS = frozenset(["id", "trace_id", "traceId", "observation_id", "parent_observation_id", "parentObservationId"])
+JOINS |= frozenset(["level", "timestamp", "startTime", "endTime", "updatedAt", "traceTimestamp", "kind", "scores"])
+"""What must stay as it is, so that scattered records are one trace still."""
+SCATTERED: dict[str, tuple[Any, set[str]]] = {
+    "langfuse: observations alone": ([LANGFUSE_ROW, {**LANGFUSE_ROW, "id": "o2"}, LANGFUSE_SCORE], {"project_id"}),
+    "langfuse: observations of the UI": (
+        [OBSERVATION | {"traceName": "n", "traceTags": ["a"], "userId": "u", "quality": "good"}, LANGFUSE_SCORE],
+        {"project_id"},
+    ),
+    "langfuse: with a row of the trace": (
+        [{key: value for key, value in LANGFUSE.items() if key != "observations"}, LANGFUSE_ROW, LANGFUSE_SCORE],
+        {"project_id"},
+    ),
+    "langfuse: with a stand-in for it": (
+        [{**LANGFUSE_ROW, "id": "t-t1", "name": "n", "trace_name": "n"}, LANGFUSE_ROW, LANGFUSE_SCORE],
+        {"project_id"},
+    ),
+}
+"""Records of one trace, and the keys of what is not kept: projects that repeat the trace's."""
+
+
+@pytest.mark.parametrize("case", SCATTERED)
+def test_no_text_of_scattered_records_is_lost(case: str) -> None:
+    records, not_kept = SCATTERED[case]
+    found: list[tuple[str, str]] = []
+    [trace] = traces_of(
+        MAPPERS[case.partition(":")[0]], [marked(record, found, unmarked=READ | JOINS) for record in records]
+    )
+    kept = json.dumps(dataclasses.asdict(trace))
+    assert found
+    assert {key for key, text in found if text not in kept} - not_kept == set()

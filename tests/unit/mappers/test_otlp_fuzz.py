@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.models import Trace
 from tests.unit.mappers.assembling import traces_of
 from tests.unit.mappers.otlp_records import VALID
 from tests.unit.mappers.test_mappers_fuzz import anything, mutated, places
+from tests.unit.mappers.test_no_silent_loss import READ, marked
 
 ATTRIBUTES = sorted({path[-1] for record in VALID for path in places(record) if isinstance(path[-1], str)})
 keyed = st.recursive(
@@ -71,3 +73,20 @@ def test_a_line_says_the_same_alone_and_in_its_document(record: Any) -> None:
     assert lines
     assert [line for each in lines for line in accepted(each)] == lines
     assert outcome(lines[::-1]) == outcome(lines) == outcome([record])
+
+
+UNMARKED = READ | frozenset(
+    ["traceId", "spanId", "traceID", "spanID", "trace_id", "span_id", "processID", "refType", "eventName", "key",
+     "kind", "startTimeUnixNano", "endTimeUnixNano", "timeUnixNano", "status_code"]
+)  # fmt: skip
+"""What joins records, and what is read."""
+NOT_KEPT = {"schemaUrl", "schema_url"}
+
+
+@pytest.mark.parametrize("record", VALID)
+def test_no_text_of_a_record_is_lost(record: Any) -> None:
+    found: list[tuple[str, str]] = []
+    [trace] = traces_of(MAPPER, [marked(record, found, unmarked=UNMARKED)])
+    kept = json.dumps(dataclasses.asdict(trace))
+    assert found
+    assert {key for key, text in found if text not in kept} - NOT_KEPT == set()

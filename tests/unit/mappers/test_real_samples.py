@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,36 @@ class TestLangfuse:
         assert turn.output is not None
         for mine, original in ((turn.input, download["trace"]["input"]), (turn.output, download["trace"]["output"])):
             assert original is None or mine == decoded(original)
+
+    def test_in_pieces_it_is_the_same_trace(self, path: Path) -> None:
+        download = load(path)
+        pieces = [*reversed(download["observations"]), download["trace"]]
+        assert traces_of(MAPPERS["langfuse"], pieces) == [MAPPERS["langfuse"].map_trace(download)]
+
+    def test_rows_of_its_observations_alone_tell_what_was_said(self, path: Path) -> None:
+        download = load(path)
+        rows = [observations_v2_row(observation, download["trace"]) for observation in download["observations"]]
+        assert detect_format(rows).is_sure
+        [trace] = traces_of(MAPPERS["langfuse"], rows)
+        whole = MAPPERS["langfuse"].map_trace(download)
+        assert isinstance(whole, Trace)
+        assert (trace.id, trace.conversation_id, trace.tokens) == (whole.id, whole.conversation_id, whole.tokens)
+        assert [span.output for span in trace.turns[0].spans] == [span.output for span in whole.turns[0].spans]
+        said = json.dumps([[span.input, span.output] for span in trace.turns[0].spans])
+        for mine in (trace.turns[0].input, trace.turns[0].output):
+            assert mine is not None
+            assert json.dumps(mine).strip('"') in said
+
+
+def observations_v2_row(observation: dict[str, Any], trace: dict[str, Any]) -> dict[str, Any]:
+    """An observation as the blob export has it."""
+    row = {re.sub("([A-Z])", lambda match: f"_{match[1].lower()}", name): value for name, value in observation.items()}
+    row |= {"provided_model_name": row.pop("model", None), "session_id": trace["sessionId"], "user_id": trace["userId"]}
+    row["metadata"] = decoded(row["metadata"])
+    for name in ("input", "output"):
+        value = decoded(row[name])
+        row[name] = value if value is None or isinstance(value, str) else json.dumps(value)
+    return {name: "" if value is None else value for name, value in row.items()}
 
 
 @pytest.mark.parametrize(
@@ -133,70 +164,19 @@ def test_the_mlflow_trace_and_its_row_in_a_data_frame_are_the_same_trace() -> No
     assert one == other
 
 
-def otlp_trace(file: str) -> Trace:
-    document = load(SAMPLES / "otlp" / file)
-    guess = detect_format([document])
+def test_a_langsmith_batch_is_the_run_that_it_creates_and_updates() -> None:
+    batch = load(SAMPLES / "langsmith" / "langsmith_py_wrap_openai_stream.json")
+    guess = detect_format([batch])
     assert guess.is_sure
-    assert guess.mapper is MAPPERS["otlp"]
-    [trace] = traces_of(MAPPERS["otlp"], [document])
-    assert trace == MAPPERS["otlp"].map_trace(document)
-    return trace
-
-
-def test_the_span_of_opentelemetrys_own_example_is_there() -> None:
-    trace = otlp_trace("opentelemetry-proto-trace.json")
-    assert (trace.id, trace.partial) == (
-        "5b8efff798038103d269b633813fc60c",
-        "1 parent span(s) not in the export: eee19b7ec3c1b173",
-    )
-    assert [(span.name, span.metadata) for span in trace.turns[0].spans] == [
-        (
-            "I'm a server span",
-            {
-                "my.span.attr": "some value",
-                "otlp": {
-                    "kind": "SERVER",
-                    "scope": {
-                        "name": "my.library",
-                        "version": "1.0.0",
-                        "attributes": {"my.scope.attribute": "some scope attribute"},
-                    },
-                },
-            },
-        )
-    ]
-
-
-def test_the_words_of_a_jaeger_export_are_in_its_turn() -> None:
-    trace = otlp_trace("agentevals-k8s.json")
-    original = load(SAMPLES / "otlp" / "agentevals-k8s.json")["data"][0]
-    tags = {tag["key"]: tag["value"] for span in original["spans"] for tag in span["tags"]}
-    turn = trace.turns[0]
-    assert turn.input == tags["gen_ai.prompt.1.content"] == "list all Helm releases"
-    assert turn.output == tags["gen_ai.completion.0.content"]
-    assert trace.system == tags["gen_ai.prompt.0.content"]
-    assert trace.conversation_id == tags["gcp.vertex.agent.session_id"]
-    assert trace.tokens == {"input": 2203, "output": 139}
-    assert {span.id: span.name for span in turn.spans} == {
-        span["spanID"]: span["operationName"] for span in original["spans"]
-    }
-    assert sum(span.error is not None for span in turn.spans) == sum(
-        {"key": "error", "type": "bool", "value": True} in span["tags"] for span in original["spans"]
-    )
-
-
-def test_the_words_of_an_agents_span_list_are_in_its_turn() -> None:
-    trace = otlp_trace("any-agent-OPENAI_trace.json")
-    original = load(SAMPLES / "otlp" / "any-agent-OPENAI_trace.json")
-    turn = trace.turns[0]
-    assert int(str(trace.id), 16) == original["spans"][0]["context"]["trace_id"]
-    assert {int(span.id, 16) for span in turn.spans} == {span["context"]["span_id"] for span in original["spans"]}
-    asked = json.loads(original["spans"][0]["attributes"]["gen_ai.input.messages"])
-    assert (trace.system, turn.input) == (asked[0]["content"], asked[1]["content"])
-    assert turn.output == original["final_output"]
-    assert [span.type for span in turn.spans] == ["AGENT", "GENERATION", "TOOL", "GENERATION", "TOOL", "GENERATION"]
-    assert trace.tokens == {"input": 1020, "output": 76}
-    assert trace.cost == pytest.approx(0.0001248)
+    assert guess.mapper is MAPPERS["langsmith"]
+    created, updated = batch["post"][0], batch["patch"][0]
+    (trace,) = traces_of(MAPPERS["langsmith"], [batch])
+    (span,) = trace.turns[0].spans
+    assert (trace.id, trace.status, trace.partial) == (created["trace_id"], Status.COMPLETED, None)
+    assert (span.input, span.output) == (created["inputs"], updated["outputs"])
+    assert (trace.turns[0].input, trace.turns[0].output) == ("howdy", "Howdy! How can I assist you today?")
+    assert (trace.models, trace.release) == (("gpt-4o-mini",), created["extra"]["metadata"]["revision_id"])
+    assert {kind: trace.tokens[kind] for kind in ("input", "output", "total")} == {"input": 9, "output": 9, "total": 18}
 
 
 def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
@@ -207,17 +187,3 @@ def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     assert "messages_display" in doubt(guess)
     mapper = custom_mapper({"input": "messages_display"})
     assert [mapper.map_trace(row).turns[0].input for row in rows] == [row["messages_display"] for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("langsmith/langsmith_py_wrap_openai_stream.json", "LangSmith"),
-    ],
-)
-def test_formats_that_come_later_are_named(file: str, name: str) -> None:
-    text = (SAMPLES / file).read_text(encoding="utf-8")
-    sample = [json.loads(line) for line in text.splitlines()] if file.endswith(".jsonl") else [json.loads(text)]
-    guess = detect_format(sample)
-    assert not guess.is_sure
-    assert f"looks like {name}" in doubt(guess).replace("a list of ", "").replace("a ", "")

@@ -35,23 +35,41 @@ def test_without_words_of_the_root_the_first_question_and_the_last_answer_of_mod
     assert (trace.turns[0].input, trace.turns[0].output, trace.system) == ("hi", "hello", "Be brief.")
 
 
-HISTORY = [
-    {"role": "user", "content": "earlier"},
-    {"role": "assistant", "content": "so it was"},
-    {"role": "user", "content": "hi"},
-]
-
-
-@pytest.mark.parametrize("type", ["GENERATION", "AGENT"])
-def test_of_the_messages_of_an_outer_call_or_agent_the_last_ones_are_the_turn(type: str) -> None:
-    trace = one(span("a", type=type, input=HISTORY, output=[{"role": "assistant", "content": "hello"}]))
+def test_of_a_root_that_is_a_model_call_the_last_question_and_answer_count() -> None:
+    history = [{"role": "user", "content": "old"}, {"role": "assistant", "content": "x"}]
+    asked = {"messages": [*history, {"role": "user", "content": "hi"}]}
+    trace = one(
+        span(
+            "a",
+            type="GENERATION",
+            input=asked,
+            output={"choices": [{"message": {"role": "assistant", "content": "hello"}}]},
+        )
+    )
     assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "hello")
-    assert trace.turns[0].spans[0].input == HISTORY
+    assert trace.turns[0].spans[0].input == asked
+    call = one(span("a", type="GENERATION", input={"k": 1}, output={"tool_calls": [{}]}))
+    assert (call.turns[0].input, call.turns[0].output) == ({"k": 1}, {"tool_calls": [{}]})
 
 
-@pytest.mark.parametrize(("type", "value"), [("CHAIN", HISTORY), ("AGENT", {"query": "hi", "plan": "free"})])
-def test_what_other_roots_were_given_is_the_turn_as_it_stands(type: str, value: Any) -> None:
-    assert one(span("a", type=type, input=value)).turns[0].input == value
+HISTORY = [{"role": "user", "content": "old"}, {"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("type", "given", "asked"),
+    [
+        ("AGENT", HISTORY, "hi"),
+        ("AGENT", {"query": "hi", "plan": "free"}, {"query": "hi", "plan": "free"}),
+        ("CHAIN", HISTORY, HISTORY),
+    ],
+)
+def test_of_an_agents_list_of_messages_the_last_question_counts(type: str, given: Any, asked: Any) -> None:
+    assert one(span("a", type=type, input=given)).turns[0].input == asked
+
+
+def test_a_model_call_in_an_unknown_shape_counts_as_it_stands() -> None:
+    trace = one(span("a"), span("b", "a", 1, type="GENERATION", input={"args": ["ask"]}, output={"reply": ["answer"]}))
+    assert (trace.turns[0].input, trace.turns[0].output) == ({"args": ["ask"]}, {"reply": ["answer"]})
 
 
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:

@@ -16,7 +16,8 @@ from pipeline.errors import TraceImportError
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import Database, open_database, prepare_state_dir
 from pipeline.ledger.runs import RunLedger, RunRow, Totals
-from pipeline.ledger.sessions import Batch, Progress, Send, SessionLedger
+from pipeline.ledger.sessions import Batch, Progress, SessionLedger
+from pipeline.ledger.settling import Send
 from pipeline.models import SessionImport
 from pipeline.uploader.client import Client
 from pipeline.uploader.counts import Counts
@@ -41,6 +42,8 @@ class Nights:
     upload: dict[str, Any] = field(default_factory=dict)
     version_id: str = VERSION
     """What this night's run resolved its target to."""
+    reading_seconds: float = 0.0
+    """So long it takes to read the next batch."""
     run: RunRow | None = None
     ledger_id: str = ""
     counts: Counts = field(default_factory=Counts)
@@ -154,6 +157,8 @@ class _Night:
 
     async def sends(self, sessions: Sequence[SessionImport], uploader: Uploader) -> AsyncIterator[Sequence[Send]]:
         for start in range(0, len(sessions), self.batch_size):
+            if start and self.nights.reading_seconds:
+                await self.clock.sleep(self.nights.reading_seconds)
             if uploader.is_stopping:
                 return
             part = sessions[start : start + self.batch_size]

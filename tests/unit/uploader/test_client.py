@@ -77,9 +77,6 @@ def client_of(reply: Answer, seen: list[tuple[str, str, Mapping[str, str], bytes
         pytest.param(answer(504), AmbiguousError, id="504"),
         pytest.param(answer(520), AmbiguousError, id="520"),
         pytest.param(answer(500, retry_after="3"), AmbiguousError, id="500 with Retry-After"),
-        pytest.param(answer(400, {"message": EXISTS}), ExistsError, id="400 that exists"),
-        pytest.param(answer(400, {"error": EXISTS.upper()}), ExistsError, id="400 that exists, in capitals"),
-        pytest.param(answer(409), ExistsError, id="409"),
         pytest.param(answer(400, {"message": "bad"}), RejectedError, id="400"),
         pytest.param(answer(413, HTML), RejectedError, id="413"),
         pytest.param(answer(415), RejectedError, id="415"),
@@ -91,6 +88,19 @@ def client_of(reply: Answer, seen: list[tuple[str, str, Mapping[str, str], bytes
 )
 def test_the_table(reply: Answer, error: type[Exception], creates: bool) -> None:
     assert type(error_of(reply, creates=creates)) is error
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(answer(400, {"message": EXISTS}), id="400"),
+        pytest.param(answer(400, {"error": EXISTS.upper()}), id="400, in capitals"),
+        pytest.param(answer(409), id="409"),
+    ],
+)
+def test_only_what_would_be_created_can_exist_already(reply: Answer) -> None:
+    assert type(error_of(reply, creates=True)) is ExistsError
+    assert type(error_of(reply, creates=False)) is RejectedError
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])

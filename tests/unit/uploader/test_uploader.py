@@ -21,7 +21,7 @@ from pipeline.uploader.uploader import Uploader
 from tests.fake_clock import FakeClock
 from tests.unit.factories import make_session, make_trace
 from tests.unit.uploader.fake_server import JSON, FakeServer
-from tests.unit.uploader.nights import VERSION, Nights
+from tests.unit.uploader.nights import VERSION, Nights, open_fast
 
 Rule = Callable[[str, dict[str, Any]], Answer | Exception | None]
 
@@ -242,6 +242,84 @@ def test_an_intent_that_is_refused_by_a_version_that_stands_is_not_taken_elsewhe
     nights.night(sessions(1))
     assert only(nights) == ("rejected", "http_413")
     assert server.sessions == {}
+
+
+def test_all_sessions_of_a_version_wait_for_one_question_and_it_uses_up_nobodys_attempts(
+    nights: Nights, server: Ruled
+) -> None:
+    server.latency_seconds = 1.0
+    nights.night(sessions(5), killed_after=0.3)
+    server.gone_versions = {VERSION}
+    server.before = first(3, reply(500), method="GET")
+    nights.version_id = "ver_2"
+    nights.upload = {"max_attempts": 4}
+    nights.night(sessions(5))
+    assert {row[0] for row in nights.rows().values()} == {"created"}
+    assert len([seen for seen in server.log if seen.method == "GET"]) == 1
+    assert attempts(nights) == [2] * 5
+
+
+def test_where_nobody_says_whether_a_version_stands_the_run_goes_on_without_its_sessions(
+    nights: Nights, server: Ruled
+) -> None:
+    server.latency_seconds = 1.0
+    nights.night(sessions(2), killed_after=0.3)
+    server.gone_versions = {VERSION}
+    server.before = first(3, reply(500), method="GET")
+    nights.version_id = "ver_2"
+    nights.upload = {"max_attempts": 3}
+    nights.night(sessions(30))
+    assert nights.failure is None
+    outcomes = {custom_id: row[0] for custom_id, row in nights.rows().items()}
+    assert {outcomes.pop(f"langfuse:t{number}") for number in range(2)} == {"failed"}
+    assert set(outcomes.values()) == {"created"}
+    nights.night(sessions(30))
+    assert {row[0] for row in nights.rows().values()} == {"skipped", "created"}
+    assert {version for version, _ in server.sessions} == {"ver_2"}
+
+
+def test_a_question_for_a_version_that_is_answered_as_if_it_were_a_session_decides_nothing(
+    nights: Nights, server: Ruled
+) -> None:
+    server.latency_seconds = 1.0
+    nights.night(sessions(1), killed_after=0.3)
+    conflict = first(1, reply(409, "conflict"), method="GET")
+    server.before = lambda method, body: reply(422, "no") if method == "POST" else conflict(method, body)
+    nights.version_id = "ver_2"
+    nights.night(sessions(1))
+    assert nights.failure is None
+    assert only(nights) == ("rejected", "http_422")
+
+
+def attempts(nights: Nights) -> list[int]:
+    database = open_fast(nights.state_dir)
+    try:
+        assert nights.run is not None
+        query = "SELECT attempts FROM entry WHERE run = ?"
+        return [row[0] for row in database.connection.execute(query, (nights.run.number,))]
+    finally:
+        database.close()
+
+
+def test_time_in_which_nothing_was_on_its_way_is_no_silence_of_the_api(nights: Nights, server: Ruled) -> None:
+    """The last one before a long time of reading had trouble; the first one after it may take its time."""
+    server.latency_seconds = 5
+    server.before = first(1, NotSentError("refused"))
+    nights.upload = {"max_attempts": 1}
+    nights.reading_seconds = 700
+    nights.night(sessions(2), batch_size=1)
+    assert nights.failure is None
+    assert {row[0] for row in nights.rows().values()} == {"failed", "created"}
+
+
+def test_silence_adds_up_over_what_comes_now_and_then(nights: Nights, server: Ruled) -> None:
+    server.latency_seconds = 20
+    server.before = always(NotSentError("refused"))
+    nights.upload = {"max_attempts": 1}
+    nights.reading_seconds = 30
+    nights.night(sessions(100), batch_size=1)
+    assert isinstance(nights.failure, StoppedError)
+    assert 700 < server.clock.now() < 900
 
 
 def test_the_version_of_the_run_that_is_gone_stops_it(nights: Nights, server: Ruled) -> None:

@@ -27,6 +27,9 @@ class Conversation(NamedTuple):
     parts: tuple[Part, ...]
     """All of its records in input order: the first one is the conversation's place, wherever reading ends."""
     repairs: Mapping[str, int]
+    traces: int
+    is_young: bool
+    missing: str | None
 
 
 class Conversations:
@@ -48,11 +51,20 @@ class Conversations:
             self._connection.close()
         self._file.unlink(missing_ok=True)
 
-    def add(self, trace: Trace, mapper: Mapper, part: Part, repairs: Mapping[str, int]) -> None:
+    def add(
+        self,
+        trace: Trace,
+        mapper: Mapper,
+        parts: tuple[Part, ...],
+        repairs: Mapping[str, int],
+        *,
+        is_young: bool = False,
+        missing: str | None = None,
+    ) -> None:
         """Keep a trace that has a conversation id."""
         self._mappers[mapper.name] = mapper
         # Our own values in our own scratch file (mode 0600, made new, deleted after): pickle reads no stranger's data.
-        blob = pickle.dumps((trace, part, dict(repairs)), protocol=5)
+        blob = pickle.dumps((trace, parts, dict(repairs), is_young, missing), protocol=5)
         with self._disk_errors():
             connection = self._open()
             connection.execute(
@@ -91,20 +103,27 @@ class Conversations:
 
     def _merge(self, rows: Iterable[tuple[int, str, bytes]]) -> Conversation:
         traces: list[Trace] = []
-        parts: list[tuple[int, Part]] = []
+        records: list[tuple[int, tuple[Part, ...]]] = []
         repairs: Counter[str] = Counter()
         mapper_names = []
+        has_young = False
+        missing: str | None = None
         for number, mapper_name, blob in rows:
-            trace, part, repaired = pickle.loads(blob)
+            trace, parts, repaired, is_young, lacks = pickle.loads(blob)
             mapper_names.append(mapper_name)
-            parts.append((number, part))
+            records.append((number, parts))
             repairs.update(repaired)
+            has_young |= is_young
+            missing = missing or lacks
             _add_newest(traces, trace)
         return Conversation(
             trace=merge_traces(traces),
             mapper=self._mappers[mapper_names[0]],
-            parts=tuple(part for _, part in sorted(parts, key=lambda pair: pair[0])),
+            parts=tuple(part for _, parts in sorted(records, key=lambda pair: pair[0]) for part in parts),
             repairs=dict(repairs),
+            traces=len(records),
+            is_young=has_young,
+            missing=missing,
         )
 
     def _open(self) -> sqlite3.Connection:

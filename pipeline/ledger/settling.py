@@ -1,0 +1,154 @@
+"""How a session that was to be sent ended, and what that changes in its row and in the run's row."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pipeline.facts import UNKNOWN_FACTS
+from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED
+from pipeline.models import Outcome, SessionImport
+
+_STATE_OF = {
+    Outcome.CREATED: "created",
+    Outcome.EXISTING: "existing",
+    Outcome.REJECTED: "rejected",
+    Outcome.FAILED: "failed",
+    Outcome.UNKNOWN: "unknown",
+}
+SETTLE_ENTRY = (
+    "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
+    "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
+    "WHERE run = ? AND path = ? AND ordinal = ?"
+)
+
+
+class Send(NamedTuple):
+    """A session that is to be sent: its row, its place in the run, and what to do."""
+
+    row: int
+    key: tuple[int, int]
+    custom_id: str
+    session: SessionImport
+    action: Literal["create", "update", "replace"]
+    version_id: str | None
+    """The version that an earlier intent named; None: the run's."""
+    session_id: str | None
+    state: str | None
+    """What the ledger knew of it; None: nothing."""
+    is_older: bool = False
+    """It was settled by an earlier run."""
+
+
+class Settlement(NamedTuple):
+    """How one Send ended. `is_applied`: the server now holds this very payload; `is_in_doubt`: it may hold it."""
+
+    send: Send
+    outcome: Outcome
+    is_in_doubt: bool
+    is_applied: bool = False
+    session_id: str | None = None
+    version_id: str | None = None
+    http_status: int | None = None
+    attempts: int = 0
+    error_kind: str | None = None
+    error: str | None = None
+    first_sent_at: str | None = None
+    settled_at: str | None = None
+    latency_ms: float | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Did the API refuse it for good: the session, or its change?"""
+        is_update = self.outcome is Outcome.CHANGED and self.error_kind == UPDATE_REJECTED
+        return is_update or self.outcome is Outcome.REJECTED
+
+
+class Traffic(NamedTuple):
+    """Requests since the last time they were told."""
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    bytes_sent: int = 0
+
+
+NO_TRAFFIC = Traffic()
+
+
+class Change(NamedTuple):
+    """Which columns of the session's row a settlement changes."""
+
+    state: str | None
+    """None: it stays."""
+    content: Literal["sent", "unknown", "same"]
+    """What the server holds now: what was sent, something that nobody knows, or what it held before."""
+    has_version: bool
+    is_refused: bool
+
+
+def change_of(done: Settlement) -> Change:
+    """From how it ended; the rest of a settlement are values (session_values)."""
+    state = _STATE_OF.get(done.outcome)
+    if done.outcome is Outcome.CHANGED and done.session_id is not None:
+        state = "created"  # ours, by its mark
+    if done.outcome is Outcome.PENDING and not done.is_in_doubt:
+        state = "pending"  # it did not leave, or was refused: nothing of it is in flight
+    content: Literal["sent", "unknown", "same"] = "same"
+    if done.is_applied or state in ("existing", "rejected"):
+        content = "sent"
+    elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
+        content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
+    return Change(state, content, done.version_id is not None, done.is_refused)
+
+
+def entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
+    """For SETTLE_ENTRY: the row of the run, which becomes one of the manifest."""
+    return (
+        done.outcome,
+        done.session_id,
+        done.http_status,
+        done.attempts,
+        *told(done.send.session, done.error_kind, done.error),
+        done.first_sent_at,
+        done.settled_at,
+        done.latency_ms,
+        run,
+        *done.send.key,
+    )
+
+
+def told(session: SessionImport, kind: str | None, error: str | None) -> tuple[str | None, str | None]:
+    """Kind and error of a row of the manifest: where nothing else is to be told, that the trace is not whole."""
+    return ("partial", session.partial) if kind is None and session.partial is not None else (kind, error)
+
+
+def settle_session(change: Change) -> str:
+    """The statement for all settlements that change the same columns; see session_values."""
+    columns = ["http_status = ?", "error_kind = ?", "error = ?"]
+    if change.state in SETTLED_STATES:
+        columns += ["state = ?", "session_id = ?", "settled_run = ?"]
+    elif change.state is not None:  # an update that failed leaves a settled session settled, as it was
+        columns.append("state = CASE WHEN state IN ('created', 'existing') THEN state ELSE ? END")
+    if change.content != "same":
+        columns += ["trace_sha256 = ?", "payload_sha256 = ?", "facts = ?", "revision = ?"]
+    if change.has_version:
+        columns.append("version_id = ?")
+    return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
+
+
+def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
+    """In the order in which settle_session names the columns."""
+    session = done.send.session
+    values: list[Any] = [done.http_status, done.error_kind, done.error]
+    if change.state in SETTLED_STATES:
+        values += [change.state, done.session_id, run]
+    elif change.state is not None:
+        values.append(change.state)
+    if change.content == "sent":
+        values += [session.trace_sha256, session.payload_sha256, session.facts, session.revision]
+    elif change.content == "unknown":
+        values += ["", "", UNKNOWN_FACTS, None]
+    if change.has_version:
+        values.append(done.version_id)
+    values.append(done.send.row)
+    return values

@@ -1,0 +1,269 @@
+"""Traces whose observations lie scattered over lines, files and nights: each becomes one whole session."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.emulator import RunningEmulator
+from tests.end_to_end.conftest import Importer, write_jsonl
+from tests.invariants import check_invariants, posts, read_manifest, read_rejects
+
+
+def observation(trace: int, span: int = 0, *, minute: int = 0, **fields: Any) -> dict[str, Any]:
+    """A row of Langfuse's observations_v2; span 0 is the root."""
+    return {
+        "id": f"o-{trace}-{span}",
+        "trace_id": f"t-{trace}",
+        "project_id": "p-1",
+        "type": "SPAN" if span == 0 else "GENERATION",
+        "name": f"step {span}",
+        "parent_observation_id": "" if span == 0 else f"o-{trace}-0",
+        "start_time": f"2026-08-22 08:{minute:02}:{span:02}.000000",
+        "end_time": f"2026-08-22 08:{minute:02}:59.000000",
+        "is_root_observation": span == 0,
+        "level": "DEFAULT",
+        "session_id": "",
+        "user_id": "u-1",
+        "trace_name": "support",
+        "input": f"Where is parcel {trace}?" if span == 0 else f"step {span}",
+        "output": f"Parcel {trace} is on its way." if span == 0 else f"done {span}",
+        "updated_at": f"2026-08-22 09:{minute:02}:00.000000",
+    } | fields
+
+
+def shuffled(*rows: dict[str, Any], seed: int = 1) -> list[dict[str, Any]]:
+    listed = list(rows)
+    random.Random(seed).shuffle(listed)
+    return listed
+
+
+def sent(emulator: RunningEmulator) -> dict[str, dict[str, Any]]:
+    return {session["customId"]: session for session in emulator.sessions()}
+
+
+def test_spans_scattered_over_lines_and_files_become_one_session_each(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = shuffled(*[observation(trace, span) for trace in range(30) for span in range(5)])
+    for number in range(3):
+        write_jsonl(importer.home / "in" / f"{number}.jsonl", rows[number::3])
+    done = importer.run(importer.home / "in")
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["records_read"], summary["outcomes"], summary["records_ignored"]) == (150, {"created": 30}, {})
+    [first] = [row for row in read_manifest(importer.last) if row["trace_id"] == "t-0"]
+    assert (first["records"], first["traces"], first["turns"], first["spans"]) == (5, 1, 1, 5)
+    turn = sent(emulator)["langfuse:t-0"]["context"]["turns"][0]
+    assert turn == {"input": "Where is parcel 0?", "output": "Parcel 0 is on its way."}
+    again = importer.run(importer.home / "in")
+    assert (again.code, len(posts(emulator))) == (0, 30)
+
+
+def test_a_trace_that_goes_on_in_tomorrows_file_is_rebuilt_from_all_its_parts(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    write_jsonl(night / "1.jsonl", [observation(t, s) for t in range(5) for s in range(2)])
+    assert importer.run(night).code == 0
+    write_jsonl(night / "2.jsonl", [observation(3, 2), observation(9)])
+    done = importer.run(night)
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"] == {"changed": 1, "created": 1}
+    assert summary["records_read"] == 2, "yesterday's file is read for its parts, and not counted again"
+    assert {item["state"] for item in summary["sources"]} == {"unchanged", "done"}
+    [changed] = [row for row in read_manifest(importer.last) if row["outcome"] == "changed"]
+    assert (changed["error_kind"], changed["spans"], changed["records"]) == ("updated", 3, 1)
+    context = sent(emulator)["langfuse:t-3"]["context"]
+    assert context["turns"][0]["output"] == "Parcel 3 is on its way."
+    assert importer.run(night).code == 0
+    assert len(posts(emulator)) == 6
+
+
+def test_a_plan_foretells_it(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(night)
+    write_jsonl(night / "2.jsonl", [observation(1, 2)])
+    done = importer.run(night, verb="plan", options=["--json"])
+    assert '"sends":{"update":1}' in done.out.replace(" ", "").replace("\n", ""), done.out
+
+
+def test_parts_that_nobody_finds_any_more_are_told_and_nothing_is_sent(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(night)
+    first.unlink()
+    write_jsonl(night / "2.jsonl", [observation(1, 2), observation(2)])
+    done = importer.run(night)
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"] == {"changed": 1, "created": 1}
+    [changed] = [row for row in read_manifest(importer.last) if row["outcome"] == "changed"]
+    assert changed["error_kind"] == "parts_missing"
+    assert "1.jsonl" in changed["error"]
+    assert done.code == 0
+    assert sent(emulator)["langfuse:t-1"]["context"]["turns"][0]["input"] == "Where is parcel 1?"
+
+
+def test_a_file_that_moved_out_of_the_sources_still_gives_its_parts(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    write_jsonl(importer.home / "old" / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(importer.home / "old")
+    write_jsonl(importer.home / "new" / "2.jsonl", [observation(1, 2)])
+    importer.run(importer.home / "new")
+    [row] = read_manifest(importer.last)
+    assert (row["outcome"], row["error_kind"], row["spans"]) == ("changed", "updated", 3)
+
+
+def test_the_same_row_again_and_older_states_are_ignored_for_a_reason(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    old = observation(1, 0, updated_at="2026-08-22 08:30:00.000000", output="not yet")
+    write_jsonl(importer.home / "1.jsonl", [old, observation(1, 0), observation(1, 1), observation(1, 1)])
+    done = importer.run(importer.home / "1.jsonl")
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert summary["records_ignored"] == {"same_span_again": 1, "superseded": 1}
+    assert sent(emulator)["langfuse:t-1"]["context"]["turns"][0]["output"] == "Parcel 1 is on its way."
+
+
+def test_a_boundary_row_of_last_nights_window_changes_nothing(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(night)
+    write_jsonl(night / "2.jsonl", [observation(1, 1)])
+    assert importer.run(night).code == 0
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["outcomes"], summary["records_ignored"]) == ({}, {"same_span_again": 1})
+    assert len(posts(emulator)) == 1
+    assert importer.run(night).code == 0
+    assert read_manifest(importer.last) == []
+
+
+def test_a_missing_parent_marks_the_session_as_partial(importer: Importer, emulator: RunningEmulator) -> None:
+    write_jsonl(importer.home / "1.jsonl", [observation(1, 1), observation(2)])
+    assert importer.run(importer.home / "1.jsonl").code == 0
+    check_invariants(emulator, importer.last)
+    rows = {row["trace_id"]: row for row in read_manifest(importer.last)}
+    assert (rows["t-1"]["outcome"], rows["t-1"]["error_kind"]) == ("created", "partial")
+    assert "o-1-0" in rows["t-1"]["error"]
+    assert rows["t-2"]["error_kind"] is None
+    assert "o-1-0" in sent(emulator)["langfuse:t-1"]["metadata"]["partial"]
+
+
+def test_a_broken_row_is_rejected_and_the_rest_of_its_trace_is_imported(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = [observation(1, 0), observation(1, 1, start_time="yesterday"), observation(2), "not JSON"]
+    write_jsonl(importer.home / "1.jsonl", rows)
+    done = importer.run(importer.home / "1.jsonl")
+    assert done.code == 3, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert summary["records_read"] == 4
+    rejects = {(reject["position"], reject["stage"]) for reject in read_rejects(importer.last)}
+    assert ("line 4", "read") in rejects
+    assert any(position == "line 2" for position, _ in rejects)
+
+
+def test_young_traces_wait_for_a_later_run(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    write_jsonl(night / "1.jsonl", [observation(1, minute=0), observation(2, minute=30)])
+    held = {"assembly__settle_minutes": 10}
+    first = importer.run_here(night, **held)
+    assert first.summary["outcomes"] == {"created": 1, "held": 1}
+    assert first.exit_code == 0
+    check_invariants(emulator, first.folder)
+    write_jsonl(night / "2.jsonl", [observation(2, 1, minute=31), observation(3, minute=58)])
+    second = importer.run_here(night, **held)
+    assert second.summary["outcomes"] == {"created": 1, "held": 1, "skipped": 1}
+    assert sent(emulator).keys() == {"langfuse:t-1", "langfuse:t-2"}
+    third = importer.run_here(night, **held)
+    assert third.summary["outcomes"] == {"created": 1, "skipped": 1}, "nothing came in: what waited is sent"
+    check_invariants(emulator, third.folder)
+    fourth = importer.run_here(night, **held)
+    assert (fourth.summary["outcomes"], len(posts(emulator))) == ({}, 3)
+
+
+def test_traces_of_a_conversation_scattered_as_spans_become_one_session(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = [observation(t, s, minute=t, session_id="c-1") for t in range(3) for s in range(2)]
+    write_jsonl(importer.home / "1.jsonl", shuffled(*rows, observation(7)))
+    done = importer.run(importer.home / "1.jsonl", options=["--session-per", "conversation"])
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["sessions"], summary["traces"], summary["records_read"]) == (2, 4, 7)
+    turns = sent(emulator)["langfuse:c-1"]["context"]["turns"]
+    assert [turn["input"] for turn in turns] == [f"Where is parcel {n}?" for n in range(3)]
+
+
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+def test_a_kill_at_any_moment_loses_and_doubles_nothing(
+    importer: Importer, emulator: RunningEmulator, session_per: str
+) -> None:
+    rows = [observation(t, s, session_id=f"c-{t // 2}") for t in range(400) for s in range(3)]
+    rows = shuffled(*rows)
+    night = importer.home / "in"
+    for number in range(4):
+        write_jsonl(night / f"{number}.jsonl", rows[number::4])
+    chance = random.Random(5)
+    options = ["--session-per", session_per, "--max-per-second", "300"]
+    for _ in range(8):
+        process = importer.start(night, options=options)
+        time.sleep(chance.uniform(0.4, 1.6))
+        os.kill(process.pid, chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
+        process.communicate(timeout=60)
+    done = importer.run(night, options=options)
+    assert done.code == 0, done.err
+    check_invariants(emulator, importer.last)
+    assert len(emulator.sessions()) == (400 if session_per == "trace" else 200)
+    assert len({session["customId"] for session in emulator.sessions()}) == len(emulator.sessions())
+    write_jsonl(night / "4.jsonl", [observation(7, 3, session_id="c-3")])
+    done = importer.run(night, options=options)
+    assert done.code == 0, done.err
+    [changed] = [row for row in read_manifest(importer.last) if row["outcome"] == "changed"]
+    assert changed["error_kind"] == "updated"
+
+
+def test_traces_and_observations_tables_join(importer: Importer, emulator: RunningEmulator) -> None:
+    trace = {
+        "id": "t-1", "timestamp": "2026-08-22 08:00:00.000000", "name": "joined", "user_id": "u-9", "tags": ["x"],
+        "project_id": "p-1", "session_id": None, "input": None, "output": None, "metadata": {"plan": "free"},
+    }  # fmt: skip
+    write_jsonl(importer.home / "in" / "traces" / "1.jsonl", [trace, trace | {"id": "t-2"}])
+    write_jsonl(importer.home / "in" / "observations" / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    done = importer.run(importer.home / "in")
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"] == {"created": 2}
+    session = sent(emulator)["langfuse:t-1"]
+    assert session["metadata"]["name"] == "joined"
+    assert session["metadata"]["plan"] == "free"
+    assert session["context"]["turns"][0]["input"] == "Where is parcel 1?"
+
+
+def test_a_limit_counts_whole_traces(importer: Importer, emulator: RunningEmulator) -> None:
+    write_jsonl(importer.home / "1.jsonl", shuffled(*[observation(t, s) for t in range(9) for s in range(3)]))
+    done = importer.run(importer.home / "1.jsonl", options=["--limit", "4"])
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["outcomes"], summary["records_ignored"]) == ({"created": 4}, {"limit": 15})
+    assert importer.run(importer.home / "1.jsonl").code == 0
+    assert len(emulator.sessions()) == 9
+
+
+def test_scratch_files_do_not_stay(importer: Importer, emulator: RunningEmulator) -> None:
+    write_jsonl(importer.home / "1.jsonl", [observation(1)])
+    importer.run(importer.home / "1.jsonl")
+    assert not list(importer.state.rglob("*.scratch"))
+    assert Path(importer.last, "manifest.parquet").exists()

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import MappingConfig
+from pipeline.errors import UsageError
+from pipeline.models import Span, Status, Trace, Turn
+from pipeline.redaction.clean import Redaction
+from pipeline.redaction.paths import parse_path, without
+
+MAIL = "ann@example.com"
+SPAN = Span(
+    id="s1",
+    name=f"mail to {MAIL}",
+    input={"to": [MAIL, {MAIL: 1}]},
+    output=f"sent to {MAIL}",
+    error=f"{MAIL} bounced",
+    model="gpt-4.1",
+    tokens={"input": 3},
+    started_at="2026-08-22T08:00:00.000000Z",
+    metadata={"card": 4111111111111111, "stamp": 1755849600000000},
+)
+TRACE = Trace(
+    id=f"t:{MAIL}",
+    conversation_id=MAIL,
+    user_id=MAIL,
+    name=f"for {MAIL}",
+    tags=(MAIL, "b"),
+    system=f"You write to {MAIL}",
+    error=MAIL,
+    turns=(Turn(input=MAIL, output={"said": MAIL}, retrieval_context=MAIL, error=MAIL, spans=(SPAN,)),),
+    metadata={"customer": {"mail": MAIL, "plan": "free"}, "password": "x", "list": [{"password": "y"}]},
+    origin={"project": MAIL},
+    partial=MAIL,
+)
+
+
+def clean(trace: Trace = TRACE, salt: bytes = b"", **config: Any) -> tuple[Trace, dict[str, int]]:
+    redaction = Redaction(MappingConfig(**config), salt=salt)
+    return redaction.trace(trace), dict(redaction.counts)
+
+
+def test_without_rules_a_trace_stays_as_it_is() -> None:
+    assert clean() == (TRACE, {})
+
+
+def test_a_pattern_is_gone_from_every_corner_and_counted() -> None:
+    trace, counts = clean(redact=("email", "card"))
+    assert MAIL not in repr(trace)
+    assert "4111111111111111" not in repr(trace)
+    assert trace.turns[0].spans[0].metadata == {"card": "[card]", "stamp": 1755849600000000}
+    assert trace.turns[0].output == {"said": "[email]"}
+    assert counts == {"email": repr(TRACE).count(MAIL), "card": 1}
+
+
+def test_ids_that_differ_still_differ_and_are_the_same_tomorrow() -> None:
+    other = dataclasses.replace(TRACE, id="t:bob@example.com")
+    one, two = clean(redact=("email",))[0], clean(other, redact=("email",))[0]
+    assert one.id != two.id
+    assert one.id == clean(redact=("email",))[0].id
+    assert one.id is not None and one.id.startswith("t:[email~")
+    assert one.id != clean(redact=("email",), salt=b"secret")[0].id
+
+
+def test_content_free_keeps_structure_times_and_counts_only() -> None:
+    trace, counts = clean(content="none")
+    turn = trace.turns[0]
+    assert (turn.input, turn.output, turn.retrieval_context) == ({"characters": 15}, {"characters": 26}, None)
+    assert (trace.system, trace.metadata, trace.user_id, trace.tags) == (None, {}, None, ())
+    span = turn.spans[0]
+    assert (span.model, span.tokens, span.started_at, span.metadata) == ("gpt-4.1", {"input": 3}, SPAN.started_at, {})
+    assert counts == {"content": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [
+        ("metadata.customer", lambda trace: "customer" not in trace.metadata and "password" in trace.metadata),
+        ("metadata.customer.mail", lambda trace: trace.metadata["customer"] == {"plan": "free"}),
+        ("**.password", lambda trace: "password" not in repr(trace.metadata) and trace.metadata["list"] == [{}]),
+        ("turns[*].spans[*].input", lambda trace: trace.turns[0].spans[0].input is None),
+        ("turns[0].output", lambda trace: trace.turns[0].output is None),
+        ("user_id", lambda trace: trace.user_id is None),
+        ("tags", lambda trace: trace.tags == ()),
+        ("turns[*].spans", lambda trace: trace.turns[0].spans == ()),
+        ('metadata["customer"].*', lambda trace: trace.metadata["customer"] == {}),
+    ],
+)
+def test_what_lies_at_a_path_is_dropped_and_counted(path: str, check: Any) -> None:
+    trace, counts = clean(drop=(path,))
+    assert check(trace)
+    assert counts[path] >= 1
+
+
+def test_a_path_that_leads_nowhere_drops_nothing() -> None:
+    assert clean(drop=("metadata.nothing.here", "turns[7].input")) == (TRACE, {})
+
+
+@pytest.mark.parametrize("path", ["", "a..b", "[x", "id", "status", "**", "a["])
+def test_a_path_that_cannot_be_meant_is_an_error(path: str) -> None:
+    with pytest.raises(UsageError, match=r"mapping\.drop"):
+        parse_path(path)
+
+
+def test_status_survives_a_wide_path() -> None:
+    trace, _ = clean(dataclasses.replace(TRACE, status=Status.FAILED), drop=("*",))
+    assert (trace.id, trace.status, trace.turns, trace.metadata) == (TRACE.id, Status.FAILED, (), {})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(value=JSON, path=st.lists(st.sampled_from(["a", "b", "*", "**", "0"]), min_size=1, max_size=4))
+def test_dropping_never_fails_and_never_adds(value: Any, path: list[str]) -> None:
+    if path[-1] != "**":
+        from collections import Counter
+
+        assert len(repr(without(value, {tuple(path): "p"}, Counter()))) <= len(repr(value))
