@@ -14,7 +14,7 @@ what went in and came out, and in lists and objects that an SDK can only write s
 | the system prompt, gen_ai.system_instructions | the first message of the input |
 | model | the response's before the request's |
 | tokens | input, output, total, cache_read_input_tokens, cache_creation_input_tokens, reasoning_output_tokens, and |
-| | what gen_ai.usage.details.* and langfuse.observation.usage_details name |
+| | what gen_ai.usage.details.*, gen_ai.usage.*_tokens and langfuse.observation.usage_details name |
 | cost (USD) | gen_ai.usage.cost, operation.cost, …; else the sum of input_cost and output_cost, which stay |
 | error | galtea.*.error, or the status message where langfuse.observation.level is ERROR |
 """
@@ -37,7 +37,7 @@ from pipeline.mappers.genai_attributes import (
     OF_TRACE_METADATA,
     PREFIXES,
     TYPES,
-    USAGE_DETAILS,
+    USAGE,
 )
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.span_tree import NO_MESSAGE
@@ -157,11 +157,14 @@ def _open_prefixed(
     if key.startswith(OF_TRACE_METADATA):
         trace_metadata[key.removeprefix(OF_TRACE_METADATA)] = value
         return
-    if key.startswith(USAGE_DETAILS):
-        count = _count(value)
-        if count is not None:
-            tokens[key.removeprefix(USAGE_DETAILS)] = count
-            return
+    if key.startswith(USAGE):
+        kind = key.removeprefix(USAGE)
+        count = _count(value) if kind.startswith("details.") or kind.endswith("_tokens") else None
+        if count is None:
+            own[key] = value
+        else:
+            tokens[kind.removeprefix("details.").replace(".", "_")] = count
+        return
     name = key.removeprefix(OF_OWN_METADATA)
     own[key if name in own else name] = value
 

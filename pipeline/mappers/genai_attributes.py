@@ -97,8 +97,8 @@ DECODED = frozenset(
 )  # fmt: skip
 OF_TRACE_METADATA = "langfuse.trace.metadata."
 OF_OWN_METADATA = "langfuse.observation.metadata."
-USAGE_DETAILS = "gen_ai.usage.details."
-PREFIXES = (OF_TRACE_METADATA, OF_OWN_METADATA, USAGE_DETAILS)
+USAGE = "gen_ai.usage."
+PREFIXES = (OF_TRACE_METADATA, OF_OWN_METADATA, USAGE)
 """What follows is a name of the user's, or of the model's maker."""
 
 _IDENTICAL = {

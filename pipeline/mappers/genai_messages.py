@@ -103,7 +103,7 @@ def _said(event: Event, attributes: dict[str, Any]) -> dict[str, Any]:
     said = {
         key: value
         for key, value in event.attributes.items()
-        if not key.startswith("gen_ai.") or attributes.setdefault(key, value) != value
+        if not key.startswith("gen_ai.") or key in (_INPUT, _OUTPUT) or attributes.setdefault(key, value) != value
     }
     body = unwrap(event.body, 1)
     if isinstance(body, dict):
@@ -132,7 +132,8 @@ def _answer(event: Event, attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _opened(event: Event, said: Mapping[str, Any], attributes: dict[str, Any]) -> list[Event]:
     """The event gives what it says to the span; what the span has otherwise stays in the event."""
-    others = {key: value for key, value in said.items() if attributes.setdefault(key, value) != value}
+    # Both may have the messages: on the span they are JSON in a text.
+    others = {key: value for key, value in said.items() if unwrap(attributes.setdefault(key, value)) != unwrap(value)}
     if said is not event.attributes:
         event = event._replace(body=None)
         others |= event.attributes

@@ -266,8 +266,7 @@ def _first(items: Any) -> dict[str, Any]:
 
 
 def _score(row: dict[str, Any]) -> Score:
-    inner = row.get("trace")
-    request = inner if isinstance(inner, dict) and inner.keys() & {"resourceSpans", "batches"} else row
+    request = otlp_documents.request_in(row)
     batch = _first(request.get("batches"))
     if request.keys() & {"resourceSpans", "resource_spans"}:
         return Score(0.98, "OTLP requests (resourceSpans)")

@@ -5,6 +5,7 @@
 | `{"resourceSpans": [{"resource", "scopeSpans": [{"scope", "spans": […]}]}]}` | an OTLP request |
 | the same in snake_case | protobuf's own JSON, Phoenix's download |
 | `batches` for resourceSpans, `{"trace": {…}}` around it | Grafana Tempo |
+| `{"result": {"resourceSpans": …}}` | Jaeger's /api/v3/traces (not verified) |
 | `instrumentationLibrarySpans` for scopeSpans | OTLP before 1.0 |
 | `{"resourceLogs": [{"resource", "scopeLogs": [{"scope", "logRecords": […]}]}]}` | an OTLP request of logs |
 | `{"resourceMetrics": …}`, `{"resourceProfiles": …}`, `{}` | nothing that belongs to a trace |
@@ -34,17 +35,23 @@ _OTHER_SIGNALS = frozenset(
     ["resourceMetrics", "resource_metrics", "resourceProfiles", "resource_profiles", "partialSuccess"]
 )
 
+_AROUND = ("trace", "result")
+
+
+def request_in(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The OTLP request in a document, where something is around it; else the document itself."""
+    inner = next((record[key] for key in _AROUND if isinstance(record.get(key), dict)), record)
+    return inner if any(key in inner for key in _SPANS[0]) else record
+
 
 def lines_of(record: Any) -> list[tuple[str, Any]]:
     """Every span and log record in a document, with its place; the document itself where it is one already."""
     if not isinstance(record, dict):
         return [("span 1", record)]
-    inner = record.get("trace")
-    if isinstance(inner, dict) and any(key in inner for key in _SPANS[0]):
-        record = inner
-    if any(key in record for key in (*_SPANS[0], *_LOGS[0])):
-        spans = _in_request(record, *_SPANS)
-        logs = _in_request(record, *_LOGS)
+    request = request_in(record)
+    if any(key in request for key in (*_SPANS[0], *_LOGS[0])):
+        spans = _in_request(request, *_SPANS)
+        logs = _in_request(request, *_LOGS)
         return [*_numbered("span", spans), *_numbered("log record", logs)]
     if not record or record.keys() & _OTHER_SIGNALS:
         return []
@@ -75,13 +82,15 @@ def _in_request(record: Mapping[str, Any], *levels: tuple[str, ...]) -> list[Any
 
 
 def _list(holder: Mapping[str, Any], names: tuple[str, ...], place: str) -> list[Any]:
-    name = next((name for name in names if name in holder), names[0])
-    value = holder.get(name)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise fields.bad_field(f"{place}{name}", "a list", value, way_out=WAY_OUT)
-    return value
+    """What stands in the lists of these names."""
+    found: list[Any] = []
+    for name in names:
+        value = holder.get(name)
+        if isinstance(value, list):
+            found += value
+        elif value is not None:
+            raise fields.bad_field(f"{place}{name}", "a list", value, way_out=WAY_OUT)
+    return found
 
 
 def _objects(holder: Mapping[str, Any], names: tuple[str, ...], place: str) -> Iterator[dict[str, Any]]:

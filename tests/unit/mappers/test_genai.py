@@ -125,6 +125,8 @@ def test_text_and_calls_of_tools_are_one_message_of_vercels() -> None:
         ({"llm.token_count.prompt": 1, "llm.token_count.total": 3}, {"input": 1, "total": 3}, {}),
         ({"gen_ai.usage.details.audio_tokens": 4, "gen_ai.usage.details.x": "y"}, {"audio_tokens": 4},
          {"gen_ai.usage.details.x": "y"}),
+        ({"gen_ai.usage.audio.input_tokens": 4, "gen_ai.usage.experimental.reasoning_tokens_limit": 9},
+         {"audio_input_tokens": 4}, {"gen_ai.usage.experimental.reasoning_tokens_limit": 9}),
         ({"langfuse.observation.usage_details": '{"input": 1, "audio": 2}'}, {"input": 1, "audio": 2}, {}),
         ({"gen_ai.usage.input_tokens": "many"}, {}, {"gen_ai.usage.input_tokens": "many"}),
         ({"gen_ai.usage.input_tokens": True}, {}, {"gen_ai.usage.input_tokens": True}),
@@ -195,6 +197,11 @@ class TestMessagesInPieces:
     )
     def test_events_that_hold_attributes_give_them_to_their_span(self, name: str) -> None:
         assert said(Event(name, None, {"gen_ai.prompt": "hi", "k": 1}), k=1) == {"gen_ai.prompt": "hi", "k": 1}
+
+    def test_the_same_messages_as_a_text_and_as_a_list_are_one(self) -> None:
+        details = Event("gen_ai.client.inference.operation.details", None, {"gen_ai.input.messages": ASKED})
+        written = json.dumps(ASKED)
+        assert said(details, **{"gen_ai.input.messages": written}) == {"gen_ai.input.messages": written}
 
     def test_what_the_span_has_otherwise_stays_in_the_event(self) -> None:
         details = Event("gen_ai.client.inference.operation.details", None, {"gen_ai.input.messages": "b", "x": 1})
