@@ -18,8 +18,8 @@ lines (attributes as an object) are read, and not verified.
 | resource.attributes | resource.attributes | resource |
 | snake_case for camelCase | | the same |
 
-Not kept: flags, schemaUrl, and durationNano, which repeats the times. Of two attributes with one
-key the last counts. Whatever else is not empty is in `rest`.
+Not kept: flags, schemaUrl, durationNano, which repeats the times, and of contexts and parents that are objects all but
+the ids and the trace state. Of two attributes with one key the last counts. Whatever else is not empty is in `rest`.
 """
 
 from __future__ import annotations
@@ -227,8 +227,9 @@ def _keep(rest: dict[str, Any], key: str, value: Any) -> None:
 # --- what stands under several names ------------------------------------------------------------------------
 
 _KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
-_ERRORS = frozenset(["2", "error"])
-_NO_ERRORS = frozenset(["0", "1", "ok", "unset"])
+_ERRORS = frozenset([2, "2", "error"])
+_NO_ERRORS = frozenset([0, 1, "0", "1", "ok", "unset", None])
+_READ_OF_STATUS = frozenset(["code", "status_code", "message", "description"])
 
 
 def _kind(kind: Any) -> Any:
@@ -250,16 +251,14 @@ def _status(known: Mapping[str, Any], rest: dict[str, Any]) -> tuple[bool, str |
     elif status is not None:
         code = status
     text = fields.text_of(message, "status.message")
-    name = str(code).rpartition(".")[2].removeprefix("STATUS_CODE_").lower() if isinstance(code, (str, int)) else code
-    if isinstance(name, str) and name in _ERRORS:
+    name = code.rpartition(".")[2].removeprefix("STATUS_CODE_").lower() if isinstance(code, str) else code
+    is_known = name is None or isinstance(name, (str, int))
+    if is_known and name in _ERRORS:
         return True, text
     _keep(rest, "status_message", text)
-    if not (isinstance(name, str) and name in _NO_ERRORS):
+    if not is_known or name not in _NO_ERRORS:
         _keep(rest, "status_code", code)
     return False, None
-
-
-_READ_OF_STATUS = frozenset(["code", "status_code", "message", "description"])
 
 
 def _links(links: Any) -> Any:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 import pytest
 
 from pipeline.errors import RejectedError
+from pipeline.mappers.detect import detect_format
 from pipeline.mappers.mapper import Piece
 from pipeline.mappers.otlp import MAPPER, piece_of, split
 from pipeline.models import Span, Status, Trace, Turn
@@ -524,7 +524,32 @@ class TestDetection:
     def test_spans_of_others_are_not_claimed(self, record: Any) -> None:
         assert MAPPER.detect([record] * 3).confidence == 0.0
 
+    @pytest.mark.parametrize(
+        "record",
+        [
+            request(span()),
+            {"resource_spans": [{"scope_spans": []}]},
+            {"trace": {"resourceSpans": []}},
+            {"batches": [{"resource": {}, "scopeSpans": []}]},
+            {"batches": [{"resource": {}, "instrumentationLibrarySpans": []}]},
+            {"result": {"resourceSpans": []}},
+            log_request(log()),
+            {"resourceMetrics": []},
+            jaeger(jaeger_span()),
+            jaeger(jaeger_span())["data"][0],
+            jaeger_span(),
+            sdk_span(),
+            {"spans": [sdk_span()]},
+            span(),
+            log(observedTimeUnixNano=str(START)),
+            {"trace_id": "1", "span_id": "2", "start_time_unix_nano": 1, "attributes": []},
+            {"trace_id": "0x1", "span_id": "0x2", "observed_timestamp": AT, "body": "x", "attributes": {}},
+        ],
+    )
+    def test_every_shape_is_recognised(self, record: Any) -> None:
+        guess = detect_format([record] * 3)
+        assert (guess.mapper, guess.is_sure) == (MAPPER, True)
+
     def test_lines_that_were_cut_out_are_recognised(self) -> None:
         lines = [line for _, line in split(request(span(), span(CHILD, ROOT)))]
         assert MAPPER.detect(lines).confidence >= 0.9
-        assert json.dumps(lines)
