@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import RejectedError, UsageError
-from pipeline.mappers import find_mapper
+from pipeline.mappers import find_mapper, installed_mappers
 from pipeline.mappers.custom import custom_mapper
-from pipeline.mappers.detect import detect_format, doubt
+from pipeline.mappers.detect import Guess, detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Record
 from pipeline.readers import is_export, read_records
@@ -51,6 +51,9 @@ class Source:
     doubt: str = ""
     is_scattered: bool = False
     """Its records are pieces of traces, and not all of them whole ones."""
+    confidence: float = 1.0
+    reason: str = "as configured"
+    """How sure the format is, and why."""
 
 
 def find_files(config: Config) -> list[Path]:
@@ -103,17 +106,30 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
     Raises UsageError where not one of the files with records in them is recognised, and none was on an earlier night.
     """
     configured = _configured_mapper(config)
+    mappers = installed_mappers() if configured is None else {}
     doubts = []
     has_known = is_any_done
     for path in files:
         is_asked = configured is None or configured.piece_of is not None
         sample = _sample(path, config) if is_asked else []
-        mapper, why_not = (configured, "") if configured is not None else _detect(sample)
+        guess = Guess(configured, 1.0, "as configured") if configured is not None else _detect(sample, mappers.values())
+        mapper = guess.mapper if guess.is_sure else None
+        why_not = "" if guess.is_sure or not sample else doubt(guess)
         if mapper is None and why_not:
             doubts.append(f"{path}: {why_not}")
         has_known = has_known or mapper is not None
         mark = fingerprint(path)
-        yield Source(str(path), path, int(mark.split(":")[0]), mark, mapper, why_not, _is_scattered(sample, mapper))
+        yield Source(
+            str(path),
+            path,
+            int(mark.split(":")[0]),
+            mark,
+            mapper,
+            why_not,
+            _is_scattered(sample, mapper),
+            guess.confidence,
+            guess.reason,
+        )
     if doubts and not has_known:
         raise UsageError("\n".join(doubts[:5]))
 
@@ -143,14 +159,11 @@ def _sample(path: Path, config: Config) -> list[Record]:
     return sample
 
 
-def _detect(sample: Sequence[Record]) -> tuple[Mapper | None, str]:
-    if not sample:
-        return None, ""  # nothing readable at its beginning: what cannot be read is rejected as such
+def _detect(sample: Sequence[Record], mappers: Iterable[Mapper]) -> Guess:
     hinted = next((record.format for record in sample if record.format is not None), None)
     if hinted is not None and hinted != "custom":  # a rejects.jsonl: its lines say what they are
-        return find_mapper(hinted), ""
-    guess = detect_format([record.data for record in sample])
-    return (guess.mapper, "") if guess.is_sure else (None, doubt(guess))
+        return Guess(find_mapper(hinted), 1.0, "its lines name the format")
+    return detect_format([record.data for record in sample], mappers)  # what cannot be read at all is rejected as such
 
 
 def _is_scattered(sample: Sequence[Record], mapper: Mapper | None) -> bool:

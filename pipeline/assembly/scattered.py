@@ -176,19 +176,22 @@ class Scattered:
         """Which of several states of one piece count, and why the others do not."""
         # What was read in an earlier run came first; among equals the later one is the newer.
         ordered = sorted(same, key=lambda item: (item.head.revision, not item.head.is_earlier, item.number))
-        distinct: list[_Item] = []
+        distinct: list[tuple[_Item, bytes, Any]] = []
         void: list[tuple[_Item, str]] = []
-        seen: dict[bytes, Any] = {}
         for item in ordered:
             raw = self._spill.body(item.stored)
-            if any(raw == other or json_text.decode(raw).value == value for other, value in seen.items()):
+            value = json_text.decode(raw).value
+            again = next((kept for kept in distinct if kept[1] == raw or kept[2] == value), None)
+            if again is None:
+                distinct.append((item, raw, value))
+            else:  # said once more, it is the newest
+                distinct.remove(again)
+                distinct.append(again)
                 void.append((item, "same_span_again"))
-            else:
-                seen[raw] = json_text.decode(raw).value
-                distinct.append(item)
+        states = [item for item, _, _ in distinct]
         if mapper.merge is not None:
-            return distinct, void
-        return distinct[-1:], void + [(item, "superseded") for item in distinct[:-1]]
+            return states, void
+        return states[-1:], void + [(item, "superseded") for item in states[:-1]]
 
     def _value(self, piece: list[_Item], mapper: Mapper) -> Any:
         values = [json_text.decode(self._spill.body(item.stored)).value for item in piece]

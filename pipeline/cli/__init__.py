@@ -31,6 +31,8 @@ Exit codes:
 _VERBS = {
     "run": ("pipeline.cli.run", "run", "Import: read, map, send, and account for every record."),
     "plan": ("pipeline.cli.plan", "plan", "Show what a run would do; nothing is sent."),
+    "inspect": ("pipeline.cli.inspect", "inspect", "Show what exports hold: formats, counts, fields, an example."),
+    "init": ("pipeline.cli.init", "init", "Write a configuration for the exports at hand."),
     "status": ("pipeline.cli.status", "status", "Show the last runs, what is open, and whether a run works."),
     "emulator": (
         "pipeline.emulator.__main__",

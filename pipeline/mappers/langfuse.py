@@ -3,9 +3,9 @@
 | record | is |
 |---|---|
 | a row of traces (blob `traces/`, UI, `GET /traces`), `GET /traces/{id}`, “download trace as JSON” | a trace by itself, and what observations and scores of its trace join (langfuse_traces) |
-| a row of observations (blob `observations_v2/` and `observations/`, UI “events” and “observations”, API v1 and v2) | a span (langfuse_observations); without a row of the trace they tell the trace too (langfuse_pieces) |
-| a score (blob `scores/`, UI, API v1 to v3) of a trace or observation | kept with it (langfuse_pieces) |
-| a page of the API, `{"data": […], "meta": {…}}`; `GET /sessions/{id}` with its traces | split into its records |
+| a row of observations (blob `observations_v2/` and `observations/`, UI “events” and “observations”, API v1 and v2) | a span (langfuse_observations); without a row of the trace they tell the trace too (langfuse_assembly) |
+| a score (blob `scores/`, UI, API v1 to v3) of a trace or observation | kept with it (langfuse_assembly) |
+| a page of the API, `{"data": […], "meta": {…}}`; `GET /sessions/{id}` with its traces | split into its records (langfuse_pieces) |
 | a score of a session or a data set's run, the totals of a session, a manifest of the blob export | no trace: ignored |
 """  # noqa: E501  (a table)
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.errors import RejectedError
-from pipeline.mappers import fields, langfuse_pieces, langfuse_records
+from pipeline.mappers import fields, langfuse_assembly, langfuse_pieces, langfuse_records
 from pipeline.mappers.langfuse_records import Kind, kind_of
 from pipeline.mappers.langfuse_traces import map_whole
 from pipeline.mappers.mapper import Mapper
@@ -48,5 +48,5 @@ MAPPER = Mapper(
     map_trace=map_trace,
     split=langfuse_pieces.split,
     piece_of=langfuse_pieces.piece_of,
-    assemble=langfuse_pieces.assemble,
+    assemble=langfuse_assembly.assemble,
 )

@@ -18,8 +18,7 @@ one that it has stands in.
 | status success, error, pending | status; another, or none: as the spans say |
 | all else of the application, and of LangSmith | metadata, metadata.langsmith; not again in its span |
 
-Input, output, error and tokens of the one turn: span_tree.py. Where the outer run
-is a call of a model, the last message of the user and the last answer are the turn; the span has all of them.
+Input, output, error and tokens of the one turn: span_tree.py.
 
 revision is the latest end (or start): LangSmith has no field that says when a run last changed, and a trace that was
 exported while it ran is older than the same one ended.
@@ -31,7 +30,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.errors import RejectedError
-from pipeline.mappers import fields, langsmith_records, messages
+from pipeline.mappers import fields, langsmith_records
 from pipeline.mappers.langsmith_records import merge, piece_of, split
 from pipeline.mappers.langsmith_runs import Run, read, span_of
 from pipeline.mappers.mapper import Detection, Mapper
@@ -40,7 +39,7 @@ from pipeline.mappers.span_tree import trace_of_spans
 from pipeline.models import Status, Trace
 
 _STATUS = {"success": Status.COMPLETED, "error": Status.FAILED, "pending": Status.PENDING}
-_CONVERSATION = ("thread_id", "session_id", "conversation_id")
+_CONVERSATION = (("rest", "thread_id"), ("own", "thread_id"), ("own", "session_id"), ("own", "conversation_id"))
 _PROJECT = ("session_name", "session_id", "project_id")
 
 
@@ -71,28 +70,25 @@ def assemble(records: Iterable[Any]) -> Trace | None:
             "tell its trace; export the creates too",
             kind="no_trace_id",
         )
-    lead = next((run for run in runs if run.span["parent_id"] is None), runs[0])
-    is_whole = lead.span["parent_id"] is None
+    outer = [run for run in runs if run.span["parent_id"] is None]
+    lead = next((run for run in outer if run.span["id"] == trace_id), (outer or runs)[0])
     own, rest = dict(lead.own), dict(lead.rest)
-    is_call = lead.span["type"] == "GENERATION"
     stated = Trace(
         id=trace_id,
         conversation_id=_take_conversation_id([lead, *runs], own, rest),
-        user_id=_take_id([lead, *runs], "own", "user_id", own),
+        user_id=_take_user_id([lead, *runs], own),
         tags=lead.tags,
         environment=_take(own, "environment"),
         release=_take(own, "revision_id"),
         origin={"format": "langsmith"} | _project(rest),
         metadata=fields.beside(own, "langsmith", rest),
         revision=max([run.span["ended_at"] or run.span["started_at"] or "" for run in runs]) or None,
-        partial=_partial(lead) if is_whole else None,
+        partial=_partial(lead) if outer else None,
     )
     return trace_of_spans(
         [span_of(run, lead) for run in runs],
         stated,
-        input=messages.last_user(lead.span["input"]) if is_call else None,
-        output=messages.last_assistant(lead.span["output"]) if is_call else None,
-        status=_STATUS.get(lead.status) if is_whole else None,
+        status=_STATUS.get(lead.status) if outer else None,
     )
 
 
@@ -105,25 +101,30 @@ def detect(sample: Sequence[Any]) -> Detection:
 
 
 def _take_conversation_id(runs: Sequence[Run], own: dict[str, Any], rest: dict[str, Any]) -> str | None:
-    places = (("rest", "thread_id", rest), *(("own", key, own) for key in _CONVERSATION))
-    found = next((found for place in places if (found := _take_id(runs, *place)) is not None), None)
-    for key in _CONVERSATION:
-        if found is not None and own.get(key) == found:
-            del own[key]
+    told = (_id_of(run, place, key) for run in runs for place, key in _CONVERSATION)
+    found = next((value for value in told if value is not None), None)
+    _drop(rest, found, "thread_id")
+    _drop(own, found, "thread_id", "session_id", "conversation_id")
     return found
 
 
-def _take_id(runs: Sequence[Run], place: str, key: str, of_trace: dict[str, Any]) -> str | None:
-    """The id under this key in the first run that has one; taken out of what is kept of the trace."""
-    for run in runs:
-        value = getattr(run, place).get(key)
-        if isinstance(value, (str, int)) and not isinstance(value, bool):
-            found = fields.id_of(value, f"runs[{run.span['id']}].{key}")
-            if found is not None:
-                if of_trace.get(key) == value:
-                    del of_trace[key]
-                return found
-    return None
+def _take_user_id(runs: Sequence[Run], own: dict[str, Any]) -> str | None:
+    found = next((value for run in runs if (value := _id_of(run, "own", "user_id")) is not None), None)
+    _drop(own, found, "user_id")
+    return found
+
+
+def _id_of(run: Run, place: str, key: str) -> str | None:
+    value = getattr(run, place).get(key)
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return fields.id_of(value, f"runs[{run.span['id']}].{key}")
+    return None  # whatever an application calls so
+
+
+def _drop(of_trace: dict[str, Any], found: str | None, *keys: str) -> None:
+    for key in keys:
+        if found is not None and str(of_trace.get(key)) == found:
+            del of_trace[key]
 
 
 def _partial(outer: Run) -> str | None:

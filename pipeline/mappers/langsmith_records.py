@@ -4,11 +4,12 @@
 |---|---|
 | a row of the bulk export, a line of JSONL, one run | itself |
 | `{"runs": […], "cursors": …}` (POST /runs/query), `{"items": […]}` (API v2) | each |
-| `{"thread_id": …, "runs": […]}` (list_threads) | each |
+| `{"thread_id": …, "runs": […]}` (list_threads), `{"trace_id": …, "runs": […]}` (langsmith-cli) | each |
 | `{"post": […], "patch": […]}` (POST /runs/batch) | each: creates, then updates |
 | a run with child_runs | itself, then those inside; they get its trace_id and its id as parent_run_id where absent |
 
-Not kept: what stands beside a list (cursors, counts) is about the query; the thread_id beside it goes to the runs.
+Not kept: what stands beside a list (cursors, counts) is about the query; a thread_id or trace_id there goes to the runs
+that have none.
 
 | of a run | from the first of |
 |---|---|
@@ -24,7 +25,8 @@ one that ended, or ended later, is the newer one.
 
 Sources: langsmith 0.15.1 from PyPI: schemas.py (Run, RunLikeDict), run_trees.py (dotted_order), client.py (list_runs,
 list_threads, batch_ingest_runs), _internal/_operations.py (how updates are laid over creates),
-_internal/_v2_migration_utils.py and types/run.py (API v2); langsmith-cli, internal/extract/extract.go (run_id).
+_internal/_v2_migration_utils.py and types/run.py (API v2); langchain-ai/langsmith-cli,
+internal/extract/extract.go (run_id) and internal/cmd/trace.go.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def split(record: Any) -> Iterator[tuple[str, Any]]:
             if listed is None:
                 continue
             raise fields.bad_field(key, "a list of runs", listed)
-        beside = {"thread_id": record["thread_id"]} if "thread_id" in record else {}
+        beside = {name: record[name] for name in ("thread_id", "trace_id") if name in record}
         runs = (run for item in listed for run in _with_children(item))
         for number, run in enumerate(runs, 1):
             yield f"{_LISTS[key]} {number}", _filled(run, beside)

@@ -15,8 +15,6 @@ from pipeline.mappers.langsmith import MAPPER
 from pipeline.models import Span, Status, Trace, Turn
 from pipeline.readers import read_records
 from tests.unit.mappers.assembling import traces_of
-from tests.unit.mappers.test_mappers_fuzz import CHILD_RUN, RUN
-from tests.unit.mappers.test_no_silent_loss import marked
 
 START, END = "2026-08-22T08:00:00.250000", "2026-08-22T08:00:09.250000"
 RUNTIME = {"library": "langchain-core", "runtime": "python"}
@@ -174,6 +172,10 @@ class TestShapes:
         )  # fmt: skip
         assert one({"items": [written]}) == one(run())
 
+    def test_a_trace_of_langsmith_cli(self) -> None:
+        bare = [{key: value for key, value in each.items() if key != "trace_id"} for each in (run(), call())]
+        assert one({"trace_id": "r-1", "run_count": 2, "runs": bare}) == one(run(), call())
+
     def test_a_thread_with_its_runs(self) -> None:
         bare = run(extra={})
         assert one({"thread_id": "c-7", "runs": [bare], "count": 1}).conversation_id == "c-7"
@@ -324,6 +326,11 @@ class TestFields:
         assert (trace.turns[0].input, trace.turns[0].output, trace.system) == ("hi", "hello", "Be brief.")
         assert trace.turns[0].spans[0].input == call()["inputs"]
 
+    def test_calls_of_a_model_without_their_outer_run_are_the_first_question_and_the_last_answer(self) -> None:
+        later = {"messages": [{"role": "user", "content": "and now?"}]}, {"content": "nothing", "role": "assistant"}
+        trace = one(call(), call(id="r-3", start_time=END, dotted_order=None, inputs=later[0], outputs=later[1]))
+        assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "nothing")
+
     def test_documents_are_the_retrieval_context(self) -> None:
         documents = [{"page_content": "one", "metadata": {}}, {"page_content": "two", "metadata": {}}]
         trace = one(run(), call(run_type="retriever", outputs={"documents": documents}))
@@ -352,6 +359,10 @@ class TestFields:
     def test_a_conversation_has_one_of_three_names(self, key: str) -> None:
         trace = one(run(extra={"metadata": {key: "c-5", "plan": "free"}}))
         assert (trace.conversation_id, trace.metadata) == ("c-5", {"plan": "free"})
+
+    def test_the_outer_run_tells_the_conversation_before_those_inside(self) -> None:
+        inner = call(extra={"metadata": {"thread_id": "subgraph"}})
+        assert one(run(extra={"metadata": {"session_id": "c-5"}}), inner).conversation_id == "c-5"
 
     def test_the_project_is_no_conversation(self) -> None:
         trace = one(run(extra=None))
@@ -479,20 +490,3 @@ def test_the_places_in_a_record_are_for_people() -> None:
 def test_an_empty_page_holds_no_trace() -> None:
     assert traces_of(MAPPER, [{"runs": [], "cursors": {}}]) == []
     assert MAPPER.map_trace({"runs": []}) is None
-
-
-@pytest.mark.parametrize(
-    ("record", "left_out"),
-    [
-        (RUN, {"dotted_order"}),
-        (CHILD_RUN, {"dotted_order", "inputs_preview"}),
-    ],
-)
-def test_no_text_of_a_run_is_lost_but_what_is_said_to_be_left_out(record: Any, left_out: set[str]) -> None:
-    found: list[tuple[str, str]] = []
-    changed = marked(record, found)
-    numbers = {key: record[key] for key in ("run_type", "completion_tokens", "total_cost") if key in record}
-    trace = MAPPER.map_trace({**changed, **numbers})
-    kept = repr(trace)
-    lost = {key for key, text in found if text not in kept and key not in numbers}
-    assert lost == left_out

@@ -231,6 +231,15 @@ PIECES: dict[str, list[Any]] = {
         {"data": [OBSERVATION, LANGFUSE_SCORE], "meta": {"cursor": "x"}},
         {"id": "s", "createdAt": "2026-08-22", "projectId": "p", "traces": [LANGFUSE]},
     ],
+    "langsmith": [
+        RUN,
+        CHILD_RUN,
+        {**CHILD_RUN, "id": "r3", "dotted_order": None, "parent_run_id": "r1", "run_id": "r3"},
+        {"runs": [RUN, CHILD_RUN], "cursors": {"next": "x"}, "trace_id": "r1"},
+        {"post": [{key: RUN[key] for key in ("id", "start_time", "run_type", "inputs", "extra")}], "patch": [UPDATE]},
+        {**RUN, "child_runs": [{"id": "r4", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
+        UPDATE,
+    ],
 }  # fmt: skip
 """Records of one trace in each, as they lie scattered."""
 CUSTOM = [
@@ -382,39 +391,6 @@ def test_damaged_records_together_give_traces_or_a_rejected_error(name: str, dat
 @pytest.mark.parametrize("name", sorted(PIECES))
 def test_the_scattered_records_that_are_damaged_were_one_valid_trace(name: str) -> None:
     assert len(traces_of(MAPPERS[name], PIECES[name])) == 1
-
-
-SCATTERED = [(name, mapper) for name, mapper in MAPPERS.items() if mapper.piece_of is not None]
-
-
-def accepted(mapper: Mapper, record: Any) -> list[Any]:
-    """The values in a record that are pieces of traces; the others are rejected one by one."""
-    values: list[Any] = []
-    try:
-        for _, value in mapper.split(record) if mapper.split is not None else [("", record)]:
-            assert mapper.piece_of is not None
-            mapper.piece_of(value)
-            values.append(value)
-    except RejectedError as error:
-        assert error.kind and str(error)
-    return values
-
-
-@pytest.mark.parametrize(("name", "mapper"), SCATTERED)
-@given(data=st.data())
-@settings(max_examples=250, deadline=None)
-def test_damaged_pieces_give_traces_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
-    records = data.draw(st.lists(anything | mutated(VALID[name]), min_size=1, max_size=3))
-    before = json.dumps(records)
-    values = [value for record in records for value in accepted(mapper, record)]
-    try:
-        first, again = traces_of(mapper, values), traces_of(mapper, values)
-    except RejectedError as error:
-        assert error.kind and str(error)
-    else:
-        assert first == again
-        assert all(trace.turns for trace in first)
-    assert json.dumps(records) == before
 
 
 @pytest.mark.parametrize("name", sorted(MAPPERS))

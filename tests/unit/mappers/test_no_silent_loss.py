@@ -10,7 +10,16 @@ import pytest
 
 from pipeline.mappers import MAPPERS
 from tests.unit.mappers.assembling import traces_of
-from tests.unit.mappers.test_mappers_fuzz import LANGFUSE, LANGFUSE_ROW, LANGFUSE_SCORE, OBSERVATION, VALID
+from tests.unit.mappers.test_mappers_fuzz import (
+    CHILD_RUN,
+    LANGFUSE,
+    LANGFUSE_ROW,
+    LANGFUSE_SCORE,
+    OBSERVATION,
+    RUN,
+    UPDATE,
+    VALID,
+)
 
 READ = frozenset(["role", "type", "start_time", "end_time", "created_at", "request_created_at", "response_created_at"])
 READ |= frozenset(["last_updated_at", "updated_at", "prompt_tokens"])
@@ -40,6 +49,7 @@ def test_no_text_of_a_record_is_lost(name: str, record: Any) -> None:
 
 
 JOINS = frozenset(["id", "trace_id", "traceId", "observation_id", "parent_observation_id", "parentObservationId"])
+JOINS |= frozenset(["parent_run_ids", "run_type", "completion_tokens", "total_cost"])
 JOINS |= frozenset(["level", "timestamp", "startTime", "endTime", "updatedAt", "traceTimestamp", "kind", "scores"])
 """What must stay as it is, so that scattered records are one trace still."""
 SCATTERED: dict[str, tuple[Any, set[str]]] = {
@@ -55,6 +65,11 @@ SCATTERED: dict[str, tuple[Any, set[str]]] = {
     "langfuse: with a stand-in for it": (
         [{**LANGFUSE_ROW, "id": "t-t1", "name": "n", "trace_name": "n"}, LANGFUSE_ROW, LANGFUSE_SCORE],
         {"project_id"},
+    ),
+    "langsmith: runs": ([RUN, CHILD_RUN], {"dotted_order", "inputs_preview"}),
+    "langsmith: a create and its update": (
+        [{key: RUN[key] for key in ("id", "start_time", "run_type", "name", "inputs", "tags", "serialized")}, UPDATE],
+        set(),
     ),
 }
 """Records of one trace, and the keys of what is not kept: projects that repeat the trace's."""
