@@ -18,6 +18,7 @@ from pipeline.mappers import (
     mlflow,
     openinference,
     opik,
+    otlp,
     weave,
 )
 from pipeline.mappers.mapper import Mapper
@@ -32,6 +33,7 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
             mlflow.MAPPER,
             opik.MAPPER,
             helicone.MAPPER,
+            otlp.MAPPER,
             langsmith.MAPPER,
             langsmith_dataset.MAPPER,
             openinference.MAPPER,

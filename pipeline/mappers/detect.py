@@ -81,28 +81,7 @@ def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
     return lambda row: wanted <= row.keys()
 
 
-def _first_of(items: Any) -> dict[str, Any]:
-    first = items[0] if isinstance(items, list) and items else None
-    return first if isinstance(first, dict) else {}
-
-
 _LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
-    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resourceSpans")),
-    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resource_spans")),
-    (
-        "OTLP spans (OpenTelemetry), which cannot be imported yet",
-        _has("traceId", "spanId", "startTimeUnixNano"),
-    ),
-    ("OpenTelemetry spans, which cannot be imported yet", _has("context", "attributes", "start_time")),
-    (
-        "a list of OpenTelemetry spans, which cannot be imported yet",
-        lambda row: _first_of(row.get("spans")).keys() >= {"context", "attributes"},
-    ),
-    ("a Jaeger export, which cannot be imported yet", _has("traceID", "spans")),
-    (
-        "a Jaeger export, which cannot be imported yet",
-        lambda row: "traceID" in _first_of(row.get("data")),
-    ),
     (
         "transcripts as plain text (messages_display), which format: custom can map as input",
         _has("messages_display"),

@@ -7,6 +7,7 @@ import pytest
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.detect import Guess, detect_format, doubt
 from pipeline.mappers.mapper import Detection, Mapper
+from tests.unit.mappers import otlp_records
 
 UI = {"id": "1", "timestamp": "2026-01-01", "name": "n", "userId": "u", "sessionId": "s", "release": None, "tags": [],
       "public": False, "bookmarked": False, "input": "q", "output": "a"}  # fmt: skip
@@ -59,6 +60,8 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
+        *[(record, "otlp") for record in otlp_records.VALID],
+        ({"resourceMetrics": []}, "otlp"),
         (RUN, "langsmith"),
         ({"run_type": "llm", "id": 1, "trace_id": 2}, "langsmith"),
         ({"run_id": "1", "run_type": "llm", "parent_run_id": None, "inputs": None}, "langsmith"),
@@ -130,10 +133,6 @@ def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"resourceSpans": []}, "OTLP"),
-        ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
-        ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
-        ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),
     ],
 )

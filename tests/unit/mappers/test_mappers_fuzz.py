@@ -17,6 +17,7 @@ from pipeline.mappers.custom import KEYS, custom_mapper
 from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Trace
+from tests.unit.mappers import otlp_records
 from tests.unit.mappers.assembling import traces_of
 
 OBSERVATION = {
@@ -265,6 +266,7 @@ VALID: dict[str, list[Any]] = {
         },
         {"spans": [MLFLOW_SPAN]},
     ],
+    "otlp": otlp_records.VALID,
     "langsmith": [
         RUN,
         {"runs": [RUN, CHILD_RUN], "cursors": {"next": "x"}},

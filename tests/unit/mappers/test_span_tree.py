@@ -50,6 +50,21 @@ def test_of_a_root_that_is_a_model_call_the_last_question_and_answer_count() -> 
     assert trace.turns[0].spans[0].input == asked
 
 
+HISTORY = [{"role": "user", "content": "old"}, {"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("type", "given", "asked"),
+    [
+        ("AGENT", HISTORY, "hi"),
+        ("AGENT", {"query": "hi", "plan": "free"}, {"query": "hi", "plan": "free"}),
+        ("CHAIN", HISTORY, HISTORY),
+    ],
+)
+def test_of_an_agents_list_of_messages_the_last_question_counts(type: str, given: Any, asked: Any) -> None:
+    assert one(span("a", type=type, input=given)).turns[0].input == asked
+
+
 def test_a_model_call_in_an_unknown_shape_counts_as_it_stands() -> None:
     trace = one(span("a"), span("b", "a", 1, type="GENERATION", input={"args": ["ask"]}, output={"reply": ["answer"]}))
     assert (trace.turns[0].input, trace.turns[0].output) == ({"args": ["ask"]}, {"reply": ["answer"]})
