@@ -10,7 +10,7 @@ Sources as in genai.py; the events of semantic conventions 1.28 to 1.36 are docu
 | from 1.37 | attributes gen_ai.input.messages, … | they stand so already |
 | | event or log record gen_ai.client.inference.operation.details | what it has |
 | OpenLLMetry | gen_ai.prompt.0.role, gen_ai.completion.0.tool_calls.1.name, … | gen_ai.prompt, gen_ai.completion |
-| OpenInference | llm.input_messages.0.message.content, retrieval.documents.0.… | the name before the first number |
+| OpenInference | llm.input_messages.0.message.content, retrieval.documents.0.… | openinference_lists.py |
 | Logfire | attribute events: a JSON list of the events above | as these |
 | AgentCore | log records whose body is {input: {messages}, output: {messages}} | gen_ai.input.messages, … |
 
@@ -24,8 +24,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.mappers import fields
+from pipeline.mappers import fields, openinference_lists
 from pipeline.mappers.nested_json import unwrap
+from pipeline.mappers.numbered import Branch, finished, is_index, keep, put
 from pipeline.mappers.otlp_spans import Event
 
 _INPUT, _OUTPUT = "gen_ai.input.messages", "gen_ai.output.messages"
@@ -35,8 +36,8 @@ _PLACES = {name: place for place, name in enumerate((*_ROLES, _CHOICE))}
 _DETAILS = frozenset(
     ["gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion"]
 )
-_NUMBERED = ("gen_ai.prompt.", "gen_ai.completion.", "llm.input_messages.", "llm.output_messages.",
-             "retrieval.documents.")  # fmt: skip
+_NUMBERED = ("gen_ai.prompt.", "gen_ai.completion.")
+_OPENINFERENCE = tuple(f"{name}." for name in openinference_lists.LISTS)
 _NUMBER = re.compile(r"\.[0-9]{1,9}\.")
 _DEEPEST = 20
 """Names between dots; a key with more of them is somebody's joke, and stays what it is."""
@@ -56,7 +57,7 @@ def in_order(events: Iterable[Event]) -> list[Event]:
 
 def with_messages(attributes: dict[str, Any], events: Sequence[Event]) -> tuple[dict[str, Any], list[Event]]:
     """The attributes with the messages that stood elsewhere, and the events that are none."""
-    if any(key.startswith(_NUMBERED) for key in attributes):
+    if any(key.startswith((*_NUMBERED, *_OPENINFERENCE)) for key in attributes):
         attributes = _without_numbers(attributes)
     logged = unwrap(attributes.get("events"))
     if isinstance(logged, list) and logged and all(_is_logged_event(item) for item in logged):
@@ -160,34 +161,19 @@ def _said_in_body(body: Any) -> dict[str, Any] | None:
 def _without_numbers(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """`gen_ai.prompt.0.role` and its like become one list under `gen_ai.prompt`."""
     found: dict[str, Any] = {}
-    trees: dict[str, _Node] = {}
+    lists: dict[str, Branch] = {}
+    openinference: dict[str, Any] = {}
     for key, value in attributes.items():
+        if key.startswith(_OPENINFERENCE) and key.count(".") <= _DEEPEST:
+            openinference[key] = value
+            continue
         prefix = next((prefix for prefix in _NUMBERED if key.startswith(prefix)), None)
         if prefix is None or prefix[:-1] in attributes or not _NUMBER.match(key, len(prefix) - 1):
             found[key] = value
         else:
-            path = key[len(prefix) :].split(".")
-            if len(path) > _DEEPEST or not _put(trees.setdefault(prefix[:-1], _Node()), path, value):
+            path = [int(step) if is_index(step) else step for step in key[len(prefix) :].split(".")]
+            if len(path) > _DEEPEST or not put(lists.setdefault(prefix[:-1], Branch()), path, value):
                 found[key] = value
-    return found | {name: _listed(tree) for name, tree in trees.items() if tree}
-
-
-class _Node(dict[str, Any]):
-    """A step on the way to values; an attribute's own value may be an object too, and is none."""
-
-
-def _put(node: _Node, path: list[str], value: Any) -> bool:
-    """Put a value where its path leads; False where something else stands in the way."""
-    for step in path[:-1]:
-        node = node.setdefault(step, _Node())
-        if node.__class__ is not _Node:
-            return False
-    return node.setdefault(path[-1], value) is value
-
-
-def _listed(node: Any) -> Any:
-    if node.__class__ is not _Node:
-        return node
-    if all(step.isdecimal() for step in node):
-        return [_listed(node[step]) for step in sorted(node, key=int)]
-    return {step: _listed(inner) for step, inner in node.items()}
+    for name, whole in openinference_lists.gathered(openinference).items():
+        keep(found, name, whole)
+    return found | {name: finished(branch) for name, branch in lists.items() if branch}

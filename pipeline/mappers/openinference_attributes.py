@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.nested_json import unwrap
-from pipeline.mappers.openinference_lists import gathered, keep, plain_items
+from pipeline.mappers.numbered import keep
+from pipeline.mappers.openinference_lists import gathered, plain_items
 
 KIND = "openinference.span.kind"
 _TYPES = {

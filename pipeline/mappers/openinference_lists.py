@@ -21,8 +21,9 @@ from typing import Any
 
 from pipeline.mappers import fields
 from pipeline.mappers.nested_json import unwrap
+from pipeline.mappers.numbered import Branch, finished, is_index, keep, put
 
-_LISTS = (
+LISTS = (
     "llm.input_messages",
     "llm.output_messages",
     "retrieval.documents",
@@ -37,8 +38,8 @@ _LISTS = (
 )
 _OBJECTS = ("metadata", "llm.prompt_template.variables", "tool.parameters")
 _JSON = frozenset([*_OBJECTS, "llm.invocation_parameters", "embedding.invocation_parameters", "llm.function_call"])
-_JSON_IN_LISTS = {"llm.tools": "json_schema", **{name: "metadata" for name in _LISTS if not name.startswith("llm.")}}
-_WHOLE = frozenset(_LISTS) | _JSON
+_JSON_IN_LISTS = {"llm.tools": "json_schema", **{name: "metadata" for name in LISTS if not name.startswith("llm.")}}
+_WHOLE = frozenset(LISTS) | _JSON
 _ROOTS = frozenset(
     [*(name.partition(".")[0] for name in _WHOLE), "session", "user", "tag", "openinference", "decision"]
 )
@@ -50,20 +51,16 @@ _WRAPPERS = frozenset([*_MEDIA, "message", "tool_call", "message_content", "embe
 """The names that OpenInference puts before each key of an item, by the kind of list."""
 
 
-class _Branch(dict[str | int, Any]):
-    """An object or a list in the making; a plain dict is a value that somebody wrote."""
-
-
 def gathered(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Each attribute by its name, without those that say nothing."""
     said: dict[str, Any] = {}
-    scattered: dict[str, _Branch] = {}
+    scattered: dict[str, Branch] = {}
     for key, value in attributes.items():
         if not value and value.__class__ in fields.EMPTY:
             continue
         name, path = _place(key)
         if path:
-            if not _put(scattered.setdefault(name, _Branch()), path, value):
+            if not put(scattered.setdefault(name, Branch()), path, value):
                 keep(said, key, value)
         elif name in _WHOLE:
             whole = unwrap(value, 1) if value.__class__ is str else value
@@ -75,7 +72,7 @@ def gathered(attributes: Mapping[str, Any]) -> dict[str, Any]:
         else:
             keep(said, name, fields.without_nulls(value) if value.__class__ is list else value)
     for name, branch in scattered.items():
-        keep(said, name, _finished(branch))
+        keep(said, name, finished(branch))
     for name, inner in _JSON_IN_LISTS.items():
         items = said.get(name)
         for item in items if items.__class__ is list else ():
@@ -84,17 +81,10 @@ def gathered(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def keep(said: dict[Any, Any], name: str, value: Any) -> None:
-    """Where something of that name is there already, both are kept: `name` and `name.*`."""
-    while name in said:
-        name += ".*"
-    said[name] = value
-
-
 @lru_cache(maxsize=8_192)
 def _place(key: str) -> tuple[str, tuple[str | int, ...]]:
     """The name of an attribute, and the way from there into a list or object; () where it is whole."""
-    for name in _LISTS:
+    for name in LISTS:
         if key.startswith(f"{name}."):
             path = _path(key[len(name) + 1 :], is_item=False)
             if path[0].__class__ is int and len(path) > 1:
@@ -112,39 +102,12 @@ def _path(text: str, *, is_item: bool | None) -> tuple[str | int, ...]:
     is_users = is_item is None
     before: str | int = 0 if is_item else ""
     for part in parts:
-        is_index = part.isascii() and part.isdigit() and len(part) < 9 and str(int(part)) == part
-        step = int(part) if is_index else part
+        step = int(part) if is_index(part) else part
         if is_users or step not in _WRAPPERS or not (before.__class__ is int or before == step):
             steps.append(step)
         is_users = is_users or step == "metadata"
         before = step
     return (*steps, last)
-
-
-def _put(branch: dict[Any, Any], path: tuple[str | int, ...], value: Any) -> bool:
-    """False where something stands in the way, which only happens where one thing is said in two ways."""
-    for step in path[:-1]:
-        inner = branch.get(step)
-        if inner is None:
-            inner = branch[step] = _Branch()
-        elif inner.__class__ is not _Branch:
-            return False
-        branch = inner
-    if path[-1] in branch:
-        return False
-    branch[path[-1]] = value
-    return True
-
-
-def _finished(value: Any) -> Any:
-    if value.__class__ is not _Branch:
-        return value
-    if value and all(key.__class__ is int for key in value):
-        return [_finished(value[index]) for index in sorted(value)]
-    whole: dict[str, Any] = {}
-    for key, inner in value.items():
-        keep(whole, str(key), _finished(inner))
-    return whole
 
 
 def plain_items(value: Any) -> Any:
@@ -159,15 +122,15 @@ def _item(item: Any) -> Any:
         (name, inner) = next(iter(item.items()))
         if name in _WRAPPERS and isinstance(inner, dict):
             return _item(inner)
-    branch = _Branch()
+    branch = Branch()
     for key, value in item.items():
         if value is None:
             continue
         path = _item_path(key)
         plain = value if value.__class__ is str else _inside(path[-1], value)
-        if not _put(branch, path, plain):
+        if not put(branch, path, plain):
             keep(branch, key, plain)
-    return _finished(branch)
+    return finished(branch)
 
 
 def _inside(name: str | int, value: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields, span_tree
 from pipeline.mappers.nested_json import unwrap
+from pipeline.mappers.numbered import keep
 from pipeline.mappers.openinference_attributes import Said, read_attributes
-from pipeline.mappers.openinference_lists import keep
 from pipeline.models import Span, Trace
 
 ATTRIBUTES = "attributes."

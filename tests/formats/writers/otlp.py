@@ -14,16 +14,20 @@ _OPERATIONS = {"GENERATION": "chat", "TOOL": "execute_tool", "RETRIEVER": "retri
 
 
 def write(trace: CanonicalTrace) -> list[Any]:
-    return [_request(span, trace) for span in reversed(trace.spans)]
+    beside = {"session.id": trace.conversation, "user.id": trace.user}
+    return [request(span, trace, _content(span) | beside) for span in reversed(trace.spans)]
 
 
-def _request(span: CanonicalSpan, trace: CanonicalTrace) -> dict[str, Any]:
+def request(span: CanonicalSpan, trace: CanonicalTrace, said: dict[str, Any]) -> dict[str, Any]:
+    """Also of spans with the attributes of another convention."""
     resource = {"attributes": _attributes({"service.name": "parcel-bot"})}
     scope = {"name": "opentelemetry.instrumentation.openai_v2", "version": "2.4b0"}
-    return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": scope, "spans": [_span(span, trace)]}]}]}
+    return {
+        "resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": scope, "spans": [_span(span, trace, said)]}]}]
+    }
 
 
-def _span(span: CanonicalSpan, trace: CanonicalTrace) -> dict[str, Any]:
+def _span(span: CanonicalSpan, trace: CanonicalTrace, said: dict[str, Any]) -> dict[str, Any]:
     written = {
         "traceId": trace.id.upper(),
         "spanId": span.id,
@@ -32,7 +36,7 @@ def _span(span: CanonicalSpan, trace: CanonicalTrace) -> dict[str, Any]:
         "name": span.name,
         "kind": 3 if span.type == "GENERATION" else 1,
         "startTimeUnixNano": _nanoseconds(span.start),
-        "attributes": _attributes(_content(span) | {"session.id": trace.conversation, "user.id": trace.user}),
+        "attributes": _attributes(said),
         "status": {} if span.error is None else {"code": 2, "message": span.error},
     }
     return written if span.end is None else written | {"endTimeUnixNano": _nanoseconds(span.end)}

@@ -230,8 +230,8 @@ class TestMessagesInPieces:
                 {"content": "last"},
             ],
             "gen_ai.completion": [{"content": "a"}],
-            "llm.input_messages": [{"message": {"role": "user"}}],
-            "retrieval.documents": [{"document": {"content": "d"}}],
+            "llm.input_messages": [{"role": "user"}],
+            "retrieval.documents": [{"content": "d"}],
             "llm.request.functions.0.name": "f",
         }
 
