@@ -84,6 +84,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             config_sha256=config.sha256(),
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
+            max_rejected=config.upload.max_rejected,
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
             left_out=job.left_out,

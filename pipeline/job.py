@@ -52,10 +52,6 @@ class Job:
 
     def mark_done(self, finished: dict[str, str]) -> None:
         """Note those files as done that were read to their end, unchanged meanwhile, with nothing in them open."""
-        if self.config.source.session_per == "conversation" and self.runs.count_open(
-            self.run, keeps_first=self.config.upload.on_conflict == "keep_first"
-        ):
-            return  # a conversation may lie in several files: all of them are done, or none
         ready = {}
         for name, after in list(finished.items()):
             path = self.paths[name]
@@ -96,8 +92,6 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     now = {file: fingerprint(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     is_any_done = bool(unchanged)
-    if config.source.session_per == "conversation" and len(unchanged) < len(files):
-        unchanged = []  # a conversation that goes on in a new file is rebuilt from all of its parts
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
     sources = tuple(recognise(config, to_read, is_any_done=is_any_done))

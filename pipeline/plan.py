@@ -105,7 +105,7 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
 
     Raises UsageError where not one of the files with records in them is recognised, and none was on an earlier night.
     """
-    configured = _configured_mapper(config)
+    configured = configured_mapper(config)
     mappers = installed_mappers() if configured is None else {}
     doubts = []
     has_known = is_any_done
@@ -134,7 +134,8 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
         raise UsageError("\n".join(doubts[:5]))
 
 
-def _configured_mapper(config: Config) -> Mapper | None:
+def configured_mapper(config: Config) -> Mapper | None:
+    """The mapper that `source.format` names; None: each file is asked. Raises UsageError."""
     if config.source.format == "auto":
         return None
     try:

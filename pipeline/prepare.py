@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline import json_text
 from pipeline.assembly.conversations import Conversations
-from pipeline.assembly.earlier import add_earlier
+from pipeline.assembly.earlier import add_earlier_pieces, add_earlier_traces
 from pipeline.assembly.scattered import Gathered, Scattered
 from pipeline.errors import RejectedError, StoppedError, UsageError
 from pipeline.job import Job
@@ -38,7 +38,7 @@ class _Collected:
     ignored: list[tuple[Part, str]] = field(default_factory=list)
     finished: dict[str, str] = field(default_factory=dict)
     parts: list[tuple[bytes, Mapping[str, Sequence[int]]]] = field(default_factory=list)
-    part_files: list[tuple[str, str, str]] = field(default_factory=list)
+    part_files: list[tuple[str, str, str, bool]] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     charged: Counter[str] = field(default_factory=Counter)
     """By source, records that a session, a reject or a reason stands for; those that wait on disk are not yet."""
@@ -103,7 +103,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
     `scratch_dir` until all is read. When it stops before they are through, those that still wait count as not read.
     """
     with Scattered(scratch_dir) as scattered, Conversations(scratch_dir) as conversations:
-        work = _Preparation(job, is_stopping, scattered, conversations)
+        work = _Preparation(job, is_stopping, scattered, conversations, scratch_dir)
         yield from work.read()
         yield from work.gather()
         yield from work.merge()
@@ -112,16 +112,23 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
 
 class _Preparation:
     def __init__(
-        self, job: Job, is_stopping: Callable[[], bool], scattered: Scattered, conversations: Conversations
+        self,
+        job: Job,
+        is_stopping: Callable[[], bool],
+        scattered: Scattered,
+        conversations: Conversations,
+        scratch_dir: Path,
     ) -> None:
         self._job = job
         self._is_stopping = is_stopping
         self._scattered = scattered
         self._conversations = conversations
+        self._scratch_dir = scratch_dir
         self._merges = job.config.source.session_per == "conversation"
         self._limit = job.config.limit if job.config.limit is not None else sys.maxsize
         self._sessions = 0
         self._collected = _Collected()
+        self._scattered_formats: set[str] = set()
         self._finished: dict[str, str] = {}
         """Sources read to their end of which something still waits."""
 
@@ -147,7 +154,8 @@ class _Preparation:
                     finished = self._finished if has_waiting else collected.finished
                     finished[source.name] = fingerprint_or_gone(source.path)
             if has_waiting and source.mapper is not None:
-                collected.part_files.append((source.name, source.fingerprint, source.mapper.name))
+                is_scattered = source.mapper.name in self._scattered_formats
+                collected.part_files.append((source.name, source.fingerprint, source.mapper.name, is_scattered))
             collected.touched.add(source.name)
             if self._is_over():
                 break
@@ -168,7 +176,9 @@ class _Preparation:
         if record.problem is not None:
             problem = record.problem
             error = self._job.redaction.text(problem.error)
-            self._collected.reject(Reject(part, "read", problem.kind, error, format=record.format))
+            mapper = mapper_of(record, source.mapper)
+            format = record.format or (mapper.name if mapper is not None else None)
+            self._collected.reject(Reject(part, "read", problem.kind, error, format=format))
             return True
         mapper = mapper_of(record, source.mapper)
         with self._rejecting((part,), mapper, "map"):
@@ -178,6 +188,7 @@ class _Preparation:
                 piece = mapper.piece_of(record.data)
                 if piece is not None and not (piece.is_whole and mapper.name not in self._job.scattered_formats):
                     self._scattered.add(piece, mapper, record)
+                    self._scattered_formats.add(mapper.name)
                     return False
             trace = _checked(mapper.map_trace(record.data)) if is_trace else None
             if trace is None:
@@ -192,7 +203,7 @@ class _Preparation:
         """Scattered traces, once all of their pieces are there."""
         if not len(self._scattered) or self._is_over():
             return
-        missing = add_earlier(self._job, self._scattered, self._is_stopping)
+        missing = add_earlier_pieces(self._job, self._scattered, self._is_stopping)
         held_from = self._held_from()
         for group in self._scattered.gathered():
             if self._is_stopping():
@@ -217,19 +228,15 @@ class _Preparation:
         is_young = held_from is not None and group.last_moment is not None and group.last_moment > held_from
         mapper = group.mapper
         with self._rejecting(group.parts, mapper, "assemble", group.trace_id):
-            if group.whole:
-                [data] = group.values()
-                trace = mapper.map_trace(data)
-            else:
-                assert mapper.assemble is not None  # a mapper whose records are pieces has it
-                data, trace = None, mapper.assemble(group.values())
-            trace = _checked(trace)
+            data = next(group.values()) if group.whole else None
+            trace = _checked(mapper.map_trace(data) if group.whole else group.assembled())
             if trace is None:
                 self._collected.ignored += [(part, "not_a_trace") for part in group.parts]
             elif not self._place(
                 trace,
                 mapper,
                 _Origin(group.parts, data, group.repairs, is_young, missing, group.has_earlier_parts),
+                group.key,
             ):
                 return
         self._charge(group.parts, repaired=bool(group.repairs))
@@ -247,15 +254,22 @@ class _Preparation:
 
     def merge(self) -> Iterator[Batch]:
         """Conversations, once all of their traces are there."""
+        missing: dict[bytes, str] = {}
+        if not self._is_over():
+            missing = add_earlier_traces(self._job, self._conversations, self._scratch_dir, self._is_stopping)
         for group in self._conversations.merged():
             if self._is_stopping():
                 return
+            if not group.parts:  # nothing of it is new
+                continue
             if self._sessions >= self._limit:
                 self._collected.ignored += [(part, "limit") for part in group.parts]
             else:
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
-                origin = _Origin(group.parts, data, group.repairs, group.is_young, group.missing)
+                why = group.missing or missing.get(group.key)
+                origin = _Origin(group.parts, data, group.repairs, group.is_young, why, group.has_earlier_parts)
                 self._add_session(group.trace, group.mapper, origin, traces=group.traces)
+                self._collected.parts.append((group.key, group.ordinals()))
             self._charge(group.parts, repaired=bool(group.repairs))
             if self._collected.is_full:
                 yield self._collected.take()
@@ -268,7 +282,7 @@ class _Preparation:
 
     # --- into the batch -----------------------------------------------------------------------------------
 
-    def _place(self, trace: Trace, mapper: Mapper, origin: _Origin) -> bool:
+    def _place(self, trace: Trace, mapper: Mapper, origin: _Origin, trace_key: bytes | None = None) -> bool:
         """A session of its own, or a part of a conversation; says whether its records are charged."""
         if self._merges and trace.conversation_id is not None:
             self._conversations.add(
@@ -278,6 +292,7 @@ class _Preparation:
                 origin.repairs,
                 is_young=origin.is_young,
                 missing=origin.missing,
+                trace_key=trace_key,
             )
             return False
         self._add_session(trace, mapper, origin)

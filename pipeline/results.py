@@ -96,6 +96,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             config_sha256=job.config.sha256(),
             peak_rss_bytes=peak_rss_bytes(),
             error=error,
+            max_rejected=job.config.upload.max_rejected,
             rejected_before=job.rejected_before if run is job.run else 0,
             differing_before=job.differing_before if run is job.run else 0,
             left_out=job.left_out if run is job.run else (),

@@ -183,7 +183,7 @@ class _Import:
         """Tell whoever watches, and note files as done on the way. A watcher that fails is not told again."""
         while True:
             await self._clock.sleep(WATCH_EVERY_SECONDS)
-            if self._finished and self._config.source.session_per == "trace":
+            if self._finished:
                 await self._in_ledger_thread(self._job.mark_done, self._finished)
             if self._watch is not None:
                 self._watch(self._snapshot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import pickle
 import sqlite3
 from collections import Counter
@@ -17,6 +18,8 @@ from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Status, Trace
 
 COMMIT_EVERY = 1_000
+_BEFORE_ALL = -(1 << 48)
+"""Traces of one conversation without times stand in order of arrival, and those of earlier runs came before."""
 
 
 class Conversation(NamedTuple):
@@ -25,11 +28,30 @@ class Conversation(NamedTuple):
     trace: Trace
     mapper: Mapper
     parts: tuple[Part, ...]
-    """All of its records in input order: the first one is the conversation's place, wherever reading ends."""
+    """All records of this run, in input order: the first one is the conversation's place, wherever reading ends."""
     repairs: Mapping[str, int]
     traces: int
     is_young: bool
     missing: str | None
+    has_earlier_parts: bool
+
+    @property
+    def key(self) -> bytes:
+        """What it is found by in the index."""
+        return conversation_key(self.mapper.family, self.trace.conversation_id or "")
+
+    def ordinals(self) -> dict[str, list[int]]:
+        """Of the records of this run, by source."""
+        found: dict[str, list[int]] = {}
+        for part in self.parts:
+            found.setdefault(part.source, []).append(part.ordinal)
+        return found
+
+
+def conversation_key(family: str, conversation_id: str) -> bytes:
+    """What the traces of a conversation are found by: 16 bytes, which no trace has."""
+    text = f"conversation\0{family}\0{conversation_id}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Conversations:
@@ -39,7 +61,7 @@ class Conversations:
         self._file = folder / "conversations.scratch"
         self._connection: sqlite3.Connection | None = None
         self._mappers: dict[str, Mapper] = {}
-        self._count = 0
+        self._count = self._count_earlier = 0
 
     def __enter__(self) -> Conversations:
         return self
@@ -60,18 +82,64 @@ class Conversations:
         *,
         is_young: bool = False,
         missing: str | None = None,
+        trace_key: bytes | None = None,
     ) -> None:
-        """Keep a trace that has a conversation id."""
+        """Keep a trace that has a conversation id; `trace_key` where it was brought together from pieces."""
+        self._count += 1
+        self._insert(self._count, trace, mapper, parts, repairs, is_young, missing, trace_key)
+
+    def add_earlier(self, trace: Trace, mapper: Mapper, trace_key: bytes | None = None) -> None:
+        """Keep a trace that an earlier run read: it stands before all that this one reads, and is charged there."""
+        self._count_earlier += 1
+        self._insert(_BEFORE_ALL + self._count_earlier, trace, mapper, (), {}, False, None, trace_key)
+
+    def has(self, trace_key: bytes) -> bool:
+        """Was this trace brought together from pieces in this run?"""
+        if self._connection is None:
+            return False
+        with self._disk_errors():
+            return bool(self._connection.execute("SELECT 1 FROM part WHERE key = ? LIMIT 1", (trace_key,)).fetchone())
+
+    def distinct_keys(self) -> Iterator[list[bytes]]:
+        """The keys of all conversations that are there, in lists."""
+        if self._connection is None:
+            return
+        with self._disk_errors():
+            self._connection.execute("CREATE INDEX by_key ON part (key) WHERE key IS NOT NULL")
+            rows = self._connection.execute("SELECT DISTINCT family, conversation FROM part")
+            while some := rows.fetchmany(COMMIT_EVERY):
+                yield [conversation_key(*row) for row in some]
+
+    def _insert(
+        self,
+        number: int,
+        trace: Trace,
+        mapper: Mapper,
+        parts: tuple[Part, ...],
+        repairs: Mapping[str, int],
+        is_young: bool,
+        missing: str | None,
+        trace_key: bytes | None,
+    ) -> None:
         self._mappers[mapper.name] = mapper
         # Our own values in our own scratch file (mode 0600, made new, deleted after): pickle reads no stranger's data.
         blob = pickle.dumps((trace, parts, dict(repairs), is_young, missing), protocol=5)
         with self._disk_errors():
             connection = self._open()
             connection.execute(
-                "INSERT INTO part (family, conversation, started_at, mapper, trace) VALUES (?, ?, ?, ?, ?)",
-                (mapper.family, trace.conversation_id, trace.started_at or "", mapper.name, blob),
+                "INSERT INTO part (number, key, family, conversation, started_at, tie, mapper, trace) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    number,
+                    trace_key,
+                    mapper.family,
+                    trace.conversation_id,
+                    trace.started_at or "",
+                    trace.id if trace_key is not None else "",
+                    mapper.name,
+                    blob,
+                ),
             )
-            self._count += 1
             if self._count % COMMIT_EVERY == 0:
                 connection.commit()
 
@@ -80,14 +148,16 @@ class Conversations:
         if self._connection is None:
             return
         with self._disk_errors():
-            self._connection.execute("CREATE INDEX by_conversation ON part (family, conversation, started_at, number)")
+            self._connection.execute(
+                "CREATE INDEX by_conversation ON part (family, conversation, started_at, tie, number)"
+            )
             keys = self._connection.execute(
                 "SELECT family, conversation FROM part GROUP BY family, conversation ORDER BY min(number)"
             )
             for family, conversation in keys:
                 rows = self._connection.execute(
                     "SELECT number, mapper, trace FROM part WHERE family = ? AND conversation = ? "
-                    "ORDER BY started_at, number",
+                    "ORDER BY started_at, tie, number",
                     (family, conversation),
                 )
                 yield self._merge(rows)
@@ -120,6 +190,7 @@ class Conversations:
             trace=merge_traces(traces),
             mapper=self._mappers[mapper_names[0]],
             parts=tuple(part for _, parts in sorted(records, key=lambda pair: pair[0]) for part in parts),
+            has_earlier_parts=any(number < 0 for number, _ in records),
             repairs=dict(repairs),
             traces=len(records),
             is_young=has_young,
@@ -137,8 +208,9 @@ class Conversations:
                 cursor.execute("PRAGMA synchronous = OFF")
                 cursor.execute("PRAGMA cache_size = -16384")
                 cursor.execute(
-                    "CREATE TABLE part (number INTEGER PRIMARY KEY, family TEXT, conversation TEXT, started_at TEXT, "
-                    "mapper TEXT, trace BLOB)"
+                    # Traces with one start stand in order of arrival; those from pieces, which have none, by id.
+                    "CREATE TABLE part (number INTEGER PRIMARY KEY, key BLOB, family TEXT, conversation TEXT, "
+                    "started_at TEXT, tie TEXT, mapper TEXT, trace BLOB)"
                 )
         return self._connection
 

@@ -14,7 +14,7 @@ import msgspec
 from pipeline import json_text
 from pipeline.assembly.spill import MEMORY_BYTES, Spill, Stored
 from pipeline.mappers.mapper import Mapper, Piece
-from pipeline.models import Part, Record
+from pipeline.models import Part, Record, Trace
 
 KEPT_RECORDS_BYTES = 16 << 20
 """Of a larger trace the records are not held for the rejects; their positions are."""
@@ -73,6 +73,11 @@ class Gathered(NamedTuple):
     repairs: Mapping[str, int]
     last_moment: str | None
     has_earlier_parts: bool
+
+    def assembled(self) -> Trace | None:
+        """All of its records as one trace; None: they are none. Raises what the mapper raises."""
+        assert self.mapper.assemble is not None  # a mapper whose records are pieces has it
+        return self.mapper.assemble(self.values())
 
 
 class Scattered:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 REJECTS_SHOWN = 5
+CONFLICTS_SHOWN = 5
 EMPTY_SHOWN = 5
 _MEANING = {
     "created": "are on the server, from this ledger",
@@ -84,10 +85,17 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     if summary["error"]:
         say(f"  {safe(summary['error'])}")
     _print_left_open(summary, say)
-    _print_rejects(folder / "rejects.jsonl", [source["source"] for source in summary["sources"]], say)
+    names = [source["source"] for source in summary["sources"]]
+    _print_conflicts(folder / "manifest.jsonl", summary["outcomes"].get("conflict", 0), names, say)
+    _print_rejects(folder / "rejects.jsonl", names, say)
     say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
     if summary["exit_code"] in _ADVICE:
         say(_ADVICE[summary["exit_code"]])
+    if summary["exit_code"] == 4 and summary["new_rejects"] > summary["max_rejected"]:
+        say(
+            f"There are also more rejects than allowed ({summary['new_rejects']:,}, "
+            f"with max_rejected {summary['max_rejected']:,}): see rejects.jsonl."
+        )
 
 
 def _print_left_open(summary: dict[str, Any], say: Say) -> None:
@@ -98,6 +106,19 @@ def _print_left_open(summary: dict[str, Any], say: Say) -> None:
     unread = sum(source["state"] == "reading" for source in summary["sources"])
     files = f"{unread:,} of {len(summary['sources']):,} files not read to the end"
     say(f"  Left open: {pending:,} sessions that were read" + (f", and {files}" if unread else ""))
+
+
+def _print_conflicts(manifest: Path, count: int, sources: list[str], say: Say) -> None:
+    """Where the first conflicts stand; the manifest has them all."""
+    if not count:
+        return
+    with manifest.open(encoding="utf-8") as lines:
+        rows = (json.loads(line) for line in lines if '"conflict"' in line)
+        for row in islice((row for row in rows if row["outcome"] == "conflict"), CONFLICTS_SHOWN):
+            place = f"{unique_tail(row['source'], sources)} {row['position']}"
+            say(f"  conflict: {safe(place)}: {safe(row['custom_id'])}")
+    if count > CONFLICTS_SHOWN:
+        say(f"  … and {count - CONFLICTS_SHOWN:,} more conflicts in manifest.jsonl")
 
 
 def _print_rejects(file: Path, sources: list[str], say: Say) -> None:

@@ -29,6 +29,7 @@ class Known(NamedTuple):
     error_kind: str | None
     error: str | None
     settled_run: int | None
+    """The run that found or made it; later changes leave that as it is."""
     seen_run: int
     seen_path: int
     seen_ordinal: int
@@ -58,21 +59,37 @@ class Decision(NamedTuple):
 CREATE = Decision("create")
 
 
-def decide(session: SessionImport, known: Known | None, key: tuple[int, int], run: int, policy: Policy) -> Decision:
-    """What to do with a session whose first record stands at `key` = (path, ordinal)."""
+def decide(
+    session: SessionImport,
+    known: Known | None,
+    key: tuple[int, int],
+    run: int,
+    policy: Policy,
+    *,
+    is_seen_one_sent: bool = False,
+) -> Decision:
+    """What to do with a session whose first record stands at `key` = (path, ordinal).
+
+    `is_seen_one_sent`: this run has sent what it saw of this session last, or is to send it. Not whether it is settled
+    meanwhile: that is a matter of timing, which must decide nothing.
+    """
     if session.missing is not None and (known is None or session.trace_sha256 != known.trace_sha256):
         return _parts_missing(session, known)
     if session.is_young and not _waited_already(session, known, run):
         return Decision("none", Outcome.HELD, "young", "more of this trace may come; a later run sends it")
     if known is None:
         return CREATE
-    if known.seen_run == run and (known.seen_path, known.seen_ordinal) != key:
-        decision = _again_in_this_input(session, known)
-        if decision.action == "replace" and known.state in SETTLED_STATES and known.settled_run != run:
-            return _settled_before(session, known, run, policy)._replace(displaces=True)
-        return decision
-    if known.state in SETTLED_STATES:
-        return _settled_before(session, known, run, policy)
+    is_settled = known.state in SETTLED_STATES
+    if known.seen_run == run:
+        if (known.seen_path, known.seen_ordinal) != key:
+            decision = _again_in_this_input(session, known)
+            if decision.action == "replace" and is_settled and not is_seen_one_sent:
+                return _settled_before(session, known, policy)._replace(displaces=True)
+            return decision
+        if is_seen_one_sent if is_settled else known.trace_sha256 != known.seen_sha256:
+            return Decision("replace")  # so an earlier process of this run decided
+    if is_settled:
+        return _settled_before(session, known, policy)
     if known.state == "rejected" and not policy.retry_rejected and known.payload_sha256 == session.payload_sha256:
         return Decision("none", Outcome.REJECTED, known.error_kind, known.error)
     return CREATE
@@ -112,7 +129,7 @@ def _again_in_this_input(session: SessionImport, known: Known) -> Decision:
     )
 
 
-def _settled_before(session: SessionImport, known: Known, run: int, policy: Policy) -> Decision:
+def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Decision:
     if session.trace_sha256 == known.trace_sha256:
         if session.payload_sha256 == known.payload_sha256:
             kind = known.error_kind if known.state == "existing" else None  # other_payload stays so
@@ -129,8 +146,7 @@ def _settled_before(session: SessionImport, known: Known, run: int, policy: Poli
     if session.revision and known.revision and session.revision < known.revision:
         return Decision("ignore", error_kind="superseded")
     if known.state == "created":
-        is_newest_of_this_run = known.settled_run == run and session.revision is not None
-        if is_newest_of_this_run or policy.on_change == "update":
+        if policy.on_change == "update":
             return Decision("update")
         if policy.on_change == "auto" and contains(session.facts, known.facts):
             return Decision("update")

@@ -39,7 +39,7 @@ CREATE TABLE session (
     session_id TEXT, version_id TEXT,
     trace_sha256 TEXT NOT NULL, payload_sha256 TEXT NOT NULL, facts BLOB NOT NULL, revision TEXT,
     http_status INTEGER, error_kind TEXT, error TEXT,
-    settled_run INTEGER,             -- the run that settled it
+    settled_run INTEGER,             -- the run that settled it first
     seen_run INTEGER NOT NULL, seen_path INTEGER NOT NULL, seen_ordinal INTEGER NOT NULL, seen_revision TEXT,
     seen_sha256 TEXT NOT NULL        -- of the trace seen last, sent or not
 );
@@ -95,15 +95,22 @@ CREATE TABLE done_file (
 CREATE TABLE pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
 """
 _SINCE_3 = """
--- Where the pieces of scattered traces lie: whatever the target, and for as long as the files are there.
-CREATE TABLE part_file (path INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, format TEXT NOT NULL);
+-- Where the pieces of scattered traces lie, and the traces of conversations: whatever the target.
+CREATE TABLE part_file (
+    path INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, format TEXT NOT NULL,
+    is_scattered INTEGER NOT NULL    -- records are pieces of traces; else whole traces, of conversations
+);
 CREATE TABLE part (
-    trace BLOB NOT NULL,             -- assembly.scattered.trace_key
+    trace BLOB NOT NULL,             -- assembly: trace_key, or conversation_key
     path INTEGER NOT NULL,
     ordinals BLOB NOT NULL,          -- 8 bytes each
     PRIMARY KEY (trace, path)
 ) WITHOUT ROWID;
 """
+
+IS_OPEN = "state NOT IN ('created', 'existing')"
+_OPEN_SESSIONS_INDEX = f"CREATE INDEX IF NOT EXISTS session_open ON session (target, state) WHERE {IS_OPEN}"
+"""Small however many are settled, so that counting what is open takes no time (1.5 µs a session, of 37 in all)."""
 
 
 class LedgerLock:
@@ -209,6 +216,7 @@ def open_database(state_dir: Path) -> Database:
         except UsageError:
             connection.close()
             raise
+        connection.execute(_OPEN_SESSIONS_INDEX)
         return Database(connection, file, has_past=False)
 
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.ledger.database import opened_for_reading
+from pipeline.ledger.database import IS_OPEN, opened_for_reading
 
+_COUNT_OPEN = f"SELECT target, state, count(*) FROM session WHERE {IS_OPEN} GROUP BY target, state"
 _HOLDER = re.compile(r"process (\d+) on (.+)", re.DOTALL)
 
 
@@ -170,9 +171,7 @@ def _per_second(answered: int, first: str | None, last: str | None) -> float | N
 
 def _targets(connection: sqlite3.Connection) -> list[TargetView]:
     counts: dict[int, dict[str, int]] = {}
-    for target, state, count in connection.execute(
-        "SELECT target, state, count(*) FROM session WHERE state NOT IN ('created', 'existing') GROUP BY target, state"
-    ):
+    for target, state, count in connection.execute(_COUNT_OPEN):
         counts.setdefault(target, {})[state] = count
     pace = dict(connection.execute("SELECT target, per_second FROM pace").fetchall())
     return [

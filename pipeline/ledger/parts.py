@@ -1,7 +1,7 @@
-"""Where the pieces of scattered traces lie: an index that outlives a run.
+"""Where the pieces of scattered traces lie, and the traces of conversations: an index that outlives a run.
 
-A trace that goes on in tomorrow's file is rebuilt from all its pieces; files of earlier nights are read again only
-where this index says that they hold some.
+A trace (or conversation) that goes on in tomorrow's file is rebuilt from all its pieces; files of earlier nights are
+read again only where this index says that they hold some.
 """
 
 from __future__ import annotations
@@ -57,11 +57,13 @@ class PartIndex:
                             yield Place(key, path, format, fingerprint, ordinals)
 
     def formats(self) -> frozenset[str]:
-        """Formats of which pieces were read in earlier runs."""
+        """Formats of which pieces were read in earlier runs that are no traces by themselves."""
         with self._opened() as connection:
             if connection is None:
                 return frozenset()
-            return frozenset(row[0] for row in connection.execute("SELECT DISTINCT format FROM part_file"))
+            return frozenset(
+                row[0] for row in connection.execute("SELECT DISTINCT format FROM part_file WHERE is_scattered")
+            )
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection | None]:
@@ -92,8 +94,11 @@ def note_parts(
     )
 
 
-def note_part_file(connection: sqlite3.Connection, path: int, fingerprint: str, format: str) -> None:
+def note_part_file(
+    connection: sqlite3.Connection, path: int, fingerprint: str, format: str, is_scattered: bool
+) -> None:
     """Write that this file holds pieces, and what it is like, before they are noted."""
     connection.execute(
-        "INSERT OR REPLACE INTO part_file (path, fingerprint, format) VALUES (?, ?, ?)", (path, fingerprint, format)
+        "INSERT OR REPLACE INTO part_file (path, fingerprint, format, is_scattered) VALUES (?, ?, ?, ?)",
+        (path, fingerprint, format, is_scattered),
     )

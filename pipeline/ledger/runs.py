@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -313,16 +314,6 @@ class RunLedger:
                 done.append(path)
         return done
 
-    def count_open(self, run: RunRow, *, keeps_first: bool) -> int:
-        """Sessions of this run that are not settled for good."""
-        conflict = "" if keeps_first else ", 'conflict'"
-        row = self._connection.execute(
-            "SELECT count(*) FROM entry WHERE run = ? "
-            f"AND outcome IN ('pending', 'failed', 'unknown', 'held'{conflict})",
-            (run.number,),
-        ).fetchone()
-        return int(row[0])
-
     def records_read(self, run: RunRow) -> int:
         """Records of this run that earlier processes read."""
         return int(self._one("SELECT coalesce(sum(records_read), 0) FROM source WHERE run = ?", (run.number,))[0])
@@ -351,13 +342,14 @@ class RunLedger:
             "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?",
             number,
         )
+        # Counted here: SQLite would sort all rows for it, in memory that grows with them.
+        kinds = Counter(self._connection.execute("SELECT outcome, error_kind FROM entry WHERE run = ?", number))
+        outcomes: Counter[str] = Counter()
         details: dict[str, dict[str, int]] = {}
-        for outcome, kind, count in self._connection.execute(
-            "SELECT outcome, error_kind, count(*) FROM entry WHERE run = ? AND error_kind IS NOT NULL "
-            "GROUP BY outcome, error_kind ORDER BY outcome, error_kind",
-            number,
-        ):
-            details.setdefault(outcome, {})[kind] = count
+        for (outcome, kind), count in sorted(kinds.items(), key=lambda item: (item[0][0], item[0][1] or "")):
+            outcomes[outcome] += count
+            if kind is not None:
+                details.setdefault(outcome, {})[kind] = count
         traffic = one("SELECT requests, retries, throttled, bytes_sent FROM run WHERE number = ?", number)
         return Totals(
             records_read=read,
@@ -371,12 +363,7 @@ class RunLedger:
             records_in_sessions=records,
             traces=traces,
             sessions=sessions,
-            outcomes=dict(
-                self._connection.execute(
-                    "SELECT outcome, count(*) FROM entry WHERE run = ? GROUP BY outcome ORDER BY outcome",
-                    number,
-                ).fetchall()
-            ),
+            outcomes=dict(outcomes),
             new_rejects=new_rejects,
             requests=traffic[0],
             retries=traffic[1],

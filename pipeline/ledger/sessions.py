@@ -57,8 +57,8 @@ class Batch(NamedTuple):
     """Sources that were read to their end, with the fingerprint that they had then."""
     parts: Sequence[tuple[bytes, Mapping[str, Sequence[int]]]] = ()
     """Where pieces of scattered traces lie: key of the trace, ordinals of the records by source."""
-    part_files: Sequence[tuple[str, str, str]] = ()
-    """Sources that hold pieces, with fingerprint and format."""
+    part_files: Sequence[tuple[str, str, str, bool]] = ()
+    """Sources that hold pieces, or traces of conversations: with fingerprint, format, and whether they are pieces."""
     read: Mapping[str, int] = {}
     """By source, records read so far, also those that wait for the rest of their trace."""
     is_limited: bool = False
@@ -110,8 +110,8 @@ class SessionLedger:
                     sends.append(send)
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
-            for source, fingerprint, format in batch.part_files:
-                note_part_file(connection, self._paths[source], fingerprint, format)
+            for source, fingerprint, format, is_scattered in batch.part_files:
+                note_part_file(connection, self._paths[source], fingerprint, format, is_scattered)
             note_parts(connection, self._paths, batch.parts)
             connection.executemany(
                 "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
@@ -144,7 +144,9 @@ class SessionLedger:
             known = self._known(connection, custom_id)
         else:
             custom_id, known = self._find(connection, session)
-        decision = decide(session, known, key, self._run, self._policy)
+        decision = decide(
+            session, known, key, self._run, self._policy, is_seen_one_sent=self._is_seen_one_sent(connection, known)
+        )
         if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
             decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
         if decision.outcome is Outcome.DUPLICATE and session.has_earlier_parts:
@@ -178,6 +180,17 @@ class SessionLedger:
             "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
         ).fetchone()
         return _CHARGED if is_ignored else None
+
+    def _is_seen_one_sent(self, connection: sqlite3.Connection, known: Known | None) -> bool:
+        """Has this run sent what it saw of this session last, or is it to be sent? Only sending settles an entry."""
+        if known is None or known.seen_run != self._run or known.state not in SETTLED_STATES:
+            return False
+        row = connection.execute(
+            "SELECT outcome = 'pending' OR settled_at IS NOT NULL FROM entry "
+            "WHERE run = ? AND path = ? AND ordinal = ?",
+            (self._run, known.seen_path, known.seen_ordinal),
+        ).fetchone()
+        return row is not None and bool(row[0])
 
     def _was_refused(self, connection: sqlite3.Connection, session: SessionImport, known: Known) -> bool:
         """Was this very update refused when the session was last seen? Forgotten with the rows of that run."""

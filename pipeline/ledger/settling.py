@@ -82,6 +82,8 @@ class Change(NamedTuple):
     """None: it stays."""
     content: Literal["sent", "unknown", "same"]
     """What the server holds now: what was sent, something that nobody knows, or what it held before."""
+    is_new: bool
+    """Settled for the first time, not changed."""
     has_version: bool
     is_refused: bool
 
@@ -98,7 +100,8 @@ def change_of(done: Settlement) -> Change:
         content = "sent"
     elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
         content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
-    return Change(state, content, done.version_id is not None, done.is_refused)
+    is_new = done.outcome is not Outcome.CHANGED
+    return Change(state, content, is_new, done.version_id is not None, done.is_refused)
 
 
 def entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
@@ -126,7 +129,8 @@ def settle_session(change: Change) -> str:
     """The statement for all settlements that change the same columns; see session_values."""
     columns = ["http_status = ?", "error_kind = ?", "error = ?"]
     if change.state in SETTLED_STATES:
-        columns += ["state = ?", "session_id = ?", "settled_run = ?"]
+        columns += ["state = ?", "session_id = ?"]
+        columns += ["settled_run = ?"] if change.is_new else []
     elif change.state is not None:  # an update that failed leaves a settled session settled, as it was
         columns.append("state = CASE WHEN state IN ('created', 'existing') THEN state ELSE ? END")
     if change.content != "same":
@@ -141,7 +145,8 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
     session = done.send.session
     values: list[Any] = [done.http_status, done.error_kind, done.error]
     if change.state in SETTLED_STATES:
-        values += [change.state, done.session_id, run]
+        values += [change.state, done.session_id]
+        values += [run] if change.is_new else []
     elif change.state is not None:
         values.append(change.state)
     if change.content == "sent":

@@ -81,8 +81,8 @@ def add_done_files(state_dir: Path, done: Sequence[tuple[str, str]], *, base_url
         target = _target(connection, base_url, "version:ver_123")
         connection.executemany("INSERT OR IGNORE INTO path (path) VALUES (?)", [(path,) for path, _ in done])
         connection.executemany(
-            "INSERT INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records) "
-            "SELECT ?, id, ?, ?, 0, 1 FROM path WHERE path = ?",
+            "INSERT INTO done_file (target, path, mapping_sha256, fingerprint, rejects, records, differing, updatable) "
+            "SELECT ?, id, ?, ?, 0, 1, 0, 0 FROM path WHERE path = ?",
             [(target, mapping_sha256, mark, path) for path, mark in done],
         )
 

@@ -39,6 +39,7 @@ here ends with `check_invariants` (tests/invariants.py). `test_fault_table.py` h
 | two ledgers on one input | test_two_ledgers_on_one_input_double_nothing |
 | disk full, failing or read-only under the ledger | test_when_the_ledger_cannot_grow_nothing_unrecorded_is_sent, test_a_disk_that_fills_up_under_the_ledger_stops_the_run_and_room_lets_it_go_on, test_a_read_only_state_directory_sends_nothing |
 | the same under the manifest | test_a_manifest_that_cannot_be_written_is_written_by_the_next_run, test_a_disk_that_is_full_under_the_manifest_leaves_the_last_one_whole |
+| the same while old runs are forgotten | test_old_runs_that_cannot_be_forgotten_do_not_change_how_the_run_ended |
 | descriptors exhausted | test_when_descriptors_run_out_nothing_is_lost, test_from_the_start_with_few_descriptors_it_says_so_or_works |
 | clock jumps | test_a_clock_that_jumps_delays_and_loses_nothing |
 | a loop that stalls for seconds | test_a_process_that_stands_still_for_seconds_goes_on_and_makes_up_for_nothing, test_a_loop_that_stalls_for_seconds_loses_nothing |

@@ -195,8 +195,24 @@ def test_duplicates_conflicts_and_newer_versions_in_one_input(importer: Importer
     summary = check_invariants(emulator, importer.last)
     assert summary["outcomes"] == {"conflict": 1, "created": 3, "duplicate": 1}
     assert summary["records_ignored"] == {"superseded": 2}
+    assert "  conflict: a.jsonl line 4: langfuse:trace-2" in done.out
+    assert "more rejects than allowed" not in done.out
     stored = next(item for item in emulator.sessions() if item["customId"] == "langfuse:trace-3")
     assert stored["context"]["turns"][0]["output"] == "new"
+
+
+def test_conflicts_do_not_hide_that_there_are_too_many_rejects(importer: Importer, emulator: RunningEmulator) -> None:
+    rows = [make_trace(1, updated_at=None), make_trace(1, updated_at=None, output="else"), "{", "{"]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    done = importer.run(source, options=["--max-rejected", "1"])
+    assert done.code == 4
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["new_rejects"], summary["max_rejected"]) == (2, 1)
+    assert "There are also more rejects than allowed (2, with max_rejected 1): see rejects.jsonl" in done.out
+    assert {line["format"] for line in read_rejects(importer.last)} == {"langfuse"}
+    again = importer.run(source, options=["--max-rejected", "2"])
+    assert again.code == 4
+    assert "more rejects than allowed" not in again.out
 
 
 def test_a_trace_that_only_grew_is_updated_and_one_that_changed_is_reported(

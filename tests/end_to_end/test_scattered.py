@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.emulator import RunningEmulator
-from tests.end_to_end.conftest import Importer, write_jsonl
+from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
 from tests.invariants import check_invariants, posts, read_manifest, read_rejects
 
 
@@ -267,3 +267,50 @@ def test_scratch_files_do_not_stay(importer: Importer, emulator: RunningEmulator
     importer.run(importer.home / "1.jsonl")
     assert not list(importer.state.rglob("*.scratch"))
     assert Path(importer.last, "manifest.parquet").exists()
+
+
+def chat(number: int, conversation: str, **fields: Any) -> dict[str, Any]:
+    """A whole trace of a conversation."""
+    minute = f"2026-08-22 08:{number:02}:00.000000"
+    return make_trace(number, session_id=conversation, timestamp=minute, **fields)
+
+
+def test_a_conversation_that_goes_on_reads_only_the_files_that_hold_it(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night, per = importer.home / "in", ("--session-per", "conversation")
+    write_jsonl(night / "1.jsonl", [chat(1, "c-1"), chat(2, "c-2")])
+    write_jsonl(night / "2.jsonl", [chat(3, "c-3")])
+    assert importer.run(night, options=per).code == 0
+    write_jsonl(night / "3.jsonl", [chat(4, "c-1"), chat(5, "c-5")])
+    done = importer.run(night, options=per)
+    assert done.code == 0, done.err
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["outcomes"], summary["records_read"]) == ({"changed": 1, "created": 1}, 2)
+    assert [item["state"] for item in summary["sources"]] == ["unchanged", "unchanged", "done"]
+    [changed] = [row for row in read_manifest(importer.last) if row["outcome"] == "changed"]
+    assert (changed["error_kind"], changed["traces"], changed["turns"], changed["records"]) == ("updated", 2, 2, 1)
+    inputs = [turn["input"]["messages"][0]["content"] for turn in sent(emulator)["langfuse:c-1"]["context"]["turns"]]
+    assert inputs == ["Where is parcel 1?", "Where is parcel 4?"]
+    (night / "1.jsonl").unlink()
+    write_jsonl(night / "4.jsonl", [chat(6, "c-1")])
+    assert importer.run(night, options=per).code == 0
+    [row] = read_manifest(importer.last)
+    assert (row["outcome"], row["error_kind"]) == ("changed", "parts_missing")
+    assert len(sent(emulator)["langfuse:c-1"]["context"]["turns"]) == 2
+
+
+def test_a_conversation_of_scattered_traces_goes_on_over_nights(importer: Importer, emulator: RunningEmulator) -> None:
+    night, per = importer.home / "in", ("--session-per", "conversation")
+    rows = [observation(t, s, minute=t, session_id="c-1") for t in (1, 2) for s in (0, 1)]
+    write_jsonl(night / "1.jsonl", [*rows, observation(9, session_id="c-9")])
+    assert importer.run(night, options=per).code == 0
+    later = [observation(2, 2, minute=2, session_id="c-1"), observation(3, minute=3, session_id="c-1")]
+    write_jsonl(night / "2.jsonl", later)
+    assert importer.run(night, options=per).code == 0
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["outcomes"], summary["records_read"]) == ({"changed": 1}, 2)
+    [row] = read_manifest(importer.last)
+    assert (row["error_kind"], row["turns"], row["spans"]) == ("updated", 3, 6)
+    turns = sent(emulator)["langfuse:c-1"]["context"]["turns"]
+    assert [turn["input"] for turn in turns] == [f"Where is parcel {n}?" for n in (1, 2, 3)]

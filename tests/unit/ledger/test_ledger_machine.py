@@ -168,7 +168,8 @@ class _Night:
         self.pending: list[Send] = []
         self.sent: list[Send] = []
         query = (
-            "SELECT custom_id FROM session WHERE target = ? AND state IN ('created', 'existing') AND settled_run != ?"
+            "SELECT custom_id FROM session WHERE target = ? AND state IN ('created', 'existing') "
+            "AND settled_run IS NOT ?"
         )
         rows = self.database.connection.execute(query, (self.target, self.run.number))
         self.settled_before = {custom_id for (custom_id,) in rows}
