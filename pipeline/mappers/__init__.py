@@ -29,17 +29,17 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
         mapper.name: mapper
         for mapper in (
             langfuse.MAPPER,
-            chat.MAPPER,
-            mlflow.MAPPER,
-            opik.MAPPER,
-            helicone.MAPPER,
-            otlp.MAPPER,
             langsmith.MAPPER,
             langsmith_dataset.MAPPER,
+            otlp.MAPPER,
+            mlflow.MAPPER,
             openinference.MAPPER,
-            braintrust.MAPPER,
-            weave.MAPPER,
             datadog.MAPPER,
+            weave.MAPPER,
+            braintrust.MAPPER,
+            opik.MAPPER,
+            helicone.MAPPER,
+            chat.MAPPER,
         )
     }
 )

@@ -120,19 +120,8 @@ def _error(row: Mapping[str, Any], rest: dict[str, Any], place: str) -> str | No
     code = fields.text_of(row.get("status_code"), f"{place}status_code") or ""
     message = fields.text_of(row.get("status_message"), f"{place}status_message")
     if code.upper() == "ERROR":
-        return message or _exception(rest.get("events")) or span_tree.NO_MESSAGE
+        return message or span_tree.exception_in(rest.get("events")) or span_tree.NO_MESSAGE
     add(rest, {"status_message": message, "status_code": None if code.upper() in _SAYS_NOTHING else code})
-    return None
-
-
-def _exception(events: Any) -> str | None:
-    """The last exception among the events, as "type: message"."""
-    for event in reversed(events if isinstance(events, list) else []):
-        about = event.get("attributes") if isinstance(event, dict) else None
-        if isinstance(about, dict):
-            told = [about.get(f"exception.{key}") for key in ("type", "message")]
-            if any(told):
-                return ": ".join(text for text in told if isinstance(text, str) and text) or None
     return None
 
 

@@ -44,7 +44,7 @@ from pipeline.mappers import fields, genai, genai_messages, otlp_documents, otlp
 from pipeline.mappers.mapper import Detection, Mapper, Piece
 from pipeline.mappers.otlp_spans import Event, Log, Row
 from pipeline.mappers.scoring import Score, judge
-from pipeline.mappers.span_tree import NO_MESSAGE, trace_of_spans
+from pipeline.mappers.span_tree import NO_MESSAGE, exception_in, trace_of_spans
 from pipeline.models import Span, Trace
 
 _SHOWN_SPANS = 3
@@ -219,13 +219,14 @@ def _span(
     row: Row, meaning: genai.Meaning, events: Sequence[Event], others: Mapping[str, Any], resource: Mapping[str, Any]
 ) -> Span:
     rest = row.rest
-    if events:
-        rest = {**rest, "events": [_as_json(event) for event in events]}
+    noted = [_as_json(event) for event in events]
+    if noted:
+        rest = {**rest, "events": noted}
     if row.resource != resource:
         rest = {**rest, "resource": row.resource}
     error = meaning.error
     if row.is_error:
-        error = error or row.message or _exception(events) or _text(meaning.own, "error.type") or NO_MESSAGE
+        error = error or row.message or exception_in(noted) or _text(meaning.own, "error.type") or NO_MESSAGE
     return Span(
         id=row.id,
         name=row.name,
@@ -246,15 +247,6 @@ def _span(
 def _as_json(event: Event) -> dict[str, Any]:
     known = {"name": event.name, "time": event.time, "attributes": event.attributes, "body": event.body}
     return {key: value for key, value in known.items() if not fields.is_empty(value)} | dict(event.rest)
-
-
-def _exception(events: Sequence[Event]) -> str | None:
-    """The last one that was noted."""
-    for event in reversed(events):
-        if event.name == "exception":
-            told = [_text(event.attributes, f"exception.{part}") for part in ("type", "message")]
-            return ": ".join(text for text in told if text) or None
-    return None
 
 
 # --- detection ----------------------------------------------------------------------------------------------

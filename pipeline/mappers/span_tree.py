@@ -150,6 +150,17 @@ def not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) -
     return [span for span in spans if has_count(span) and not told.get(span.parent_id or "", False)]
 
 
+def exception_in(events: Any) -> str | None:
+    """The last exception among the events of an OpenTelemetry span, as "type: message"."""
+    for event in reversed(events if isinstance(events, list) else []):
+        about = event.get("attributes") if isinstance(event, dict) else None
+        if isinstance(about, dict):
+            told = [about.get(f"exception.{part}") for part in ("type", "message")]
+            if said := ": ".join(text for text in told if isinstance(text, str) and text):
+                return said
+    return None
+
+
 def missing_parents(spans: Sequence[Span]) -> str | None:
     """Why these are not all spans of their trace, where parents tell it."""
     ids = {span.id for span in spans}
