@@ -34,5 +34,5 @@ def test_every_format_is_imported_whole_however_it_is_scattered(
     sessions = {session["metadata"]["trace_id"]: session for session in emulator.sessions()}
     assert len(sessions) == len(emulator.sessions()) == len(CANONICAL)
     assert importer.run_here(night, **settings).summary["sessions"] == 0, "a night without news sends nothing"
-    at_once = importer.run_here(night, **settings, state_dir=importer.home / "other", version_id="ver_other")
+    at_once = importer.run_here(night, **settings, state_dir=importer.home / "other")
     assert at_once.summary["records_read"] == len(records)
