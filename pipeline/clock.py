@@ -44,4 +44,4 @@ def iso(moment: datetime) -> str:
     """2026-08-22T08:00:00.000000Z"""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"  # a third of strftime's time
+    return f"{moment.isoformat('T', 'microseconds')[:-6]}Z"  # without "+00:00"; a quarter of strftime's time

@@ -1,80 +1,143 @@
-"""What a trace states, hashed: tells whether two traces are the same, and whether one only adds to the other."""
+"""What a trace states, hashed: tells whether two traces are the same, and whether one only adds to the other.
+
+Ledgers keep these hashes for ever. A trace whose hash changes looks changed: its text must stay as it is.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from operator import attrgetter
+from struct import pack
 from typing import Any
+from zlib import crc32
 
 import orjson
+from orjson import Fragment
 
 from pipeline import json_text
-from pipeline.models import Status, Trace
+from pipeline.models import Status, Trace, Turn, plain
 
 UNKNOWN_FACTS = b"\xff\xff\xff\xff"
 """Of a trace that nobody knows any more: nothing can be said to contain it."""
-_HASHED = tuple(field.name for field in dataclasses.fields(Trace) if field.name not in ("revision", "partial"))
+WrittenTurn = tuple[bytes, bytes]
+"""Input and output of a turn as JSON."""
+
+_HASHED = tuple(name for name in Trace.__struct_fields__ if name not in ("revision", "partial"))
+_TURNS_AT = _HASHED.index("turns")
+_before_turns = attrgetter(*_HASHED[:_TURNS_AT])
+_after_turns = attrgetter(*_HASHED[_TURNS_AT + 1 :])
 _TEXTS = ("conversation_id", "name", "started_at", "user_id", "environment", "release", "version", "system")
-_SEEDS = {name: zlib.crc32(name.encode()) for name in _TEXTS}
+_texts = attrgetter(*_TEXTS)
+_SEEDS = tuple(crc32(name.encode()) for name in _TEXTS)
+_dumps, _SORTED = orjson.dumps, orjson.OPT_SORT_KEYS
 
 
-def trace_sha256(trace: Trace) -> str:
+def write_turns(trace: Trace) -> list[WrittenTurn]:
+    """Each input and output written once, for all who need them. Raises InexactError."""
+    write = json_text.encode_exactly
+    return [(write(turn.input), write(turn.output)) for turn in trace.turns]
+
+
+def trace_sha256(trace: Trace, written: Sequence[WrittenTurn] | None = None) -> str:
     """Hash of the trace, without its revision: a re-export that only touched `updatedAt` is the same trace."""
-    values = [getattr(trace, name) for name in _HASHED]
     try:
-        text = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+        if written is None:
+            written = [(_sorted(turn.input), _sorted(turn.output)) for turn in trace.turns]
+        turns = b",".join([_turn_text(turn, pair) for turn, pair in zip(trace.turns, written, strict=True)])
+        before, after = _dumps(_before_turns(trace), None, _SORTED), _dumps(_after_turns(trace), None, _SORTED)
+        text = b"%b,[%b],%b" % (before[:-1], turns, after[1:])
     except TypeError:  # integers beyond 64 bits: the slow way knows them
-        plain = dataclasses.asdict(trace)
-        text = json_text.encode([plain[name] for name in _HASHED])
-    return hashlib.sha256(text).hexdigest()
+        text = json_text.encode([plain(getattr(trace, name)) for name in _HASHED])
+    return sha256(text).hexdigest()
 
 
-def facts(trace: Trace) -> bytes:
+def _turn_text(turn: Turn, written: WrittenTurn) -> bytes:
+    rest = {
+        "started_at": turn.started_at,
+        "ended_at": turn.ended_at,
+        "retrieval_context": turn.retrieval_context,
+        "error": turn.error,
+        "latency_ms": turn.latency_ms,
+        "tokens": Fragment(_sorted(turn.tokens)) if turn.tokens else {},
+        "cost": turn.cost,
+        "spans": Fragment(_sorted(turn.spans)) if turn.spans else [],
+    }
+    return b'{"input":%b,"output":%b,%b' % (*written, _dumps(rest)[1:])
+
+
+def _sorted(value: Any) -> bytes:
+    """As deep as it stands in the trace, for no value may be nested too deep for its hash."""
+    return _dumps([[[value]]], None, _SORTED)[json_text.INSIDE : -json_text.INSIDE]
+
+
+def facts(trace: Trace, written: Sequence[WrittenTurn] | None = None) -> bytes:
     """What the trace states, each statement hashed to 4 bytes; what is absent or unfinished states nothing.
 
     Sums (tokens, cost) are left out: they grow as spans arrive.
     """
-    found = {
-        zlib.crc32(value.encode("utf-8", "surrogatepass"), seed)
-        for name, seed in _SEEDS.items()
-        if (value := getattr(trace, name)) is not None
-    }
+    try:
+        return _facts(trace, written, str.encode)
+    except UnicodeEncodeError:
+        return _facts(trace, written, _encode_anything)
+
+
+def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable[[str], bytes]) -> bytes:
+    found = [crc32(encode(text), seed) for text, seed in zip(_texts(trace), _SEEDS, strict=True) if text is not None]
     if trace.status is not Status.PENDING:
-        found.add(_fact("status", trace.status))
-    for tag in trace.tags:
-        found.add(_fact("tag", tag))
+        found.append(_STATUS[trace.status])
+    found += [crc32(encode(tag), _TAG) for tag in trace.tags]
     for key, value in trace.metadata.items():
-        if isinstance(value, list):
-            found.update(_fact(f"metadata.{key}.{number}", item) for number, item in enumerate(value))
+        if value.__class__ is str:
+            found.append(crc32(encode(value), _seed(f"metadata.{key}")))
+        elif isinstance(value, list):
+            found += [_fact(item, _seed(f"metadata.{key}.{number}"), encode) for number, item in enumerate(value)]
         else:
-            found.add(_fact(f"metadata.{key}", value))
+            found.append(_fact(value, _seed(f"metadata.{key}"), encode))
     for number, turn in enumerate(trace.turns):
+        first, last = written[number] if written is not None else (None, None)
         if turn.input is not None:
-            found.add(_fact(f"{number}.input", turn.input))
+            found.append(_fact(turn.input, _seed(f"{number}.input"), encode, first))
         if turn.output is not None:
-            found.add(_fact(f"{number}.output", turn.output))
+            found.append(_fact(turn.output, _seed(f"{number}.output"), encode, last))
         if turn.error is not None:
-            found.add(_fact(f"{number}.error", turn.error))
+            found.append(crc32(encode(turn.error), _seed(f"{number}.error")))
         if turn.retrieval_context is not None:
-            found.add(_fact(f"{number}.retrieval_context", turn.retrieval_context))
+            found.append(crc32(encode(turn.retrieval_context), _seed(f"{number}.retrieval_context")))
         for span in turn.spans:
-            found.add(_fact("span", span.id))
+            span_id = encode(span.id)
+            found.append(crc32(span_id, _SPAN))
             if span.ended_at is not None:
-                found.add(_fact(span.id, [span.name, span.type, span.input, span.output, span.error]))
-    return array("I", sorted(found)).tobytes()
+                stated = [span.name, span.type, span.input, span.output, span.error]
+                found.append(crc32(json_text.encode(stated), crc32(span_id)))
+    distinct = sorted(set(found))
+    return pack(f"={len(distinct)}I", *distinct)
+
+
+def _fact(value: Any, seed: int, encode: Callable[[str], bytes], written: bytes | None = None) -> int:
+    if isinstance(value, str):
+        return crc32(encode(value), seed)
+    return crc32(json_text.encode(value) if written is None else written, seed)
+
+
+def _encode_anything(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+@lru_cache(4096)
+def _seed(name: str) -> int:
+    return crc32(_encode_anything(name))
+
+
+_TAG, _SPAN = _seed("tag"), _seed("span")
+_STATUS = {status: crc32(status.encode(), _seed("status")) for status in Status}
 
 
 def contains(new: bytes, old: bytes) -> bool:
     """Does the trace with the facts `new` state everything that the one with `old` did?"""
     return old != UNKNOWN_FACTS and set(_unpack(old)) <= set(_unpack(new))
-
-
-def _fact(name: str, value: Any) -> int:
-    text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json_text.encode(value)
-    return zlib.crc32(text, zlib.crc32(name.encode("utf-8", "surrogatepass")))
 
 
 def _unpack(blob: bytes) -> Sequence[int]:

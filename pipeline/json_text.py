@@ -280,6 +280,26 @@ def encode_counted(value: Any) -> tuple[bytes, Mapping[str, int]]:
     return bytes(memoryview(out)), NO_REPAIRS
 
 
+INSIDE = 3
+"""Levels around an input or output, where it is sent and where it is hashed: turns are in a list in a trace."""
+
+
+class InexactError(ValueError):
+    """Something in a value has to be replaced to write it."""
+
+
+def encode_exactly(value: Any) -> bytes:
+    """Canonical JSON of a value that stands inside `INSIDE` others. Raises InexactError."""
+    try:
+        out = orjson.dumps([[[value]]], option=_OPTIONS)[INSIDE:-INSIDE]  # also the copy, see above
+    except TypeError as error:
+        raise InexactError from error
+    backslash = out.find(b"\\")
+    if backslash >= 0 and out.find(b"\\u0000", backslash) >= 0:
+        raise InexactError
+    return out
+
+
 class _Piece(bytes):
     """Bytes of the output, among values that are still to be written."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 
 class Problem(NamedTuple):
@@ -65,8 +67,7 @@ class Span:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(Struct, frozen=True, kw_only=True):
     """One input with its output, and the steps in between. Input and output are any JSON value."""
 
     input: Any = None
@@ -76,13 +77,12 @@ class Turn:
     retrieval_context: str | None = None
     error: str | None = None
     latency_ms: float | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = {}
     cost: float | None = None
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(Struct, frozen=True, kw_only=True):
     """One request to the AI system and all it did, whatever tool recorded it.
 
     `id` is None where the record has none; `id_is_unique` is False where the format does not promise that an
@@ -107,18 +107,29 @@ class Trace:
     """The system prompt."""
     turns: tuple[Turn, ...] = ()
     models: tuple[str, ...] = ()
-    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = {}
     """Sums by kind: input, output, total, …"""
     cost: float | None = None
     """USD."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = {}
     """The trace's own metadata, as the export has it."""
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = {}
     """Where it comes from: {"format": …, "project": …}; nothing about files, so that a moved file is no change."""
     revision: str | None = None
     """When the export last changed this trace (sortable, e.g. updatedAt as ISO UTC): the newest of two counts."""
     partial: str | None = None
     """Why this is not all of the trace, where that can be seen: a parent that is named and not there."""
+
+
+def plain(value: Any) -> Any:
+    """A trace, or a part of it, as the values that JSON and JMESPath know."""
+    if isinstance(value, Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, Span):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class Part(NamedTuple):
@@ -130,8 +141,7 @@ class Part(NamedTuple):
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionImport:
+class SessionImport(Struct, frozen=True, kw_only=True):
     """What is to be sent for one session; `context` and `metadata` are JSON already, serialised once."""
 
     custom_id: str

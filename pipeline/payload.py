@@ -32,11 +32,8 @@ def update_body(session: SessionImport, *, ledger_id: str) -> bytes:
 
 def payload_sha256(status: str, context: bytes, metadata: bytes) -> str:
     """Hash of what a session holds: without ids (they say where, not what) and without the mark."""
-    digest = hashlib.sha256(b'"isProduction":false,"status":"%b","context":' % status.encode())
-    digest.update(context)
-    digest.update(b',"metadata":')
-    digest.update(metadata)
-    return digest.hexdigest()
+    text = b'"isProduction":false,"status":"%b","context":%b,"metadata":%b' % (status.encode(), context, metadata)
+    return hashlib.sha256(text).hexdigest()
 
 
 def stored_sha256s(status: str, context: Any, metadata: Mapping[str, Any]) -> frozenset[str]:

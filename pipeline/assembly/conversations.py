@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import pickle
 import sqlite3
@@ -12,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from pipeline.errors import StoppedError
 from pipeline.mappers.mapper import Mapper
@@ -220,7 +221,7 @@ def _add_newest(traces: list[Trace], trace: Trace) -> None:
     for index, earlier in enumerate(traces):
         if trace.id is None or not trace.id_is_unique or earlier.id != trace.id:
             continue
-        if dataclasses.replace(earlier, revision=trace.revision) == trace or (earlier.revision and trace.revision):
+        if replace(earlier, revision=trace.revision) == trace or (earlier.revision and trace.revision):
             if (trace.revision or "") > (earlier.revision or ""):
                 traces[index] = trace
             return
@@ -238,7 +239,7 @@ def merge_traces(traces: list[Trace]) -> Trace:
         tokens.update(trace.tokens)
     costs = [trace.cost for trace in traces if trace.cost is not None]
     has_unfinished = any(trace.status is Status.PENDING for trace in traces)
-    return dataclasses.replace(
+    return replace(
         first,
         id=first.conversation_id,
         id_is_unique=True,

@@ -6,9 +6,9 @@ import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
+from pipeline.ledger.admission import CREATE, SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
 from pipeline.ledger.database import Database
 from pipeline.ledger.parts import note_part_file, note_parts
 from pipeline.ledger.settling import (
@@ -65,6 +65,26 @@ class Batch(NamedTuple):
     """The last one of a run with `--limit`: what is not read is for another run."""
 
 
+_INSERT_SESSION = (
+    "INSERT INTO main.session (id, target, custom_id, state, trace_sha256, payload_sha256, facts, revision, "
+    "seen_run, seen_path, seen_ordinal, seen_revision, seen_sha256) "
+    "VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_ENTRY = (
+    "INSERT OR REPLACE INTO entry (run, path, ordinal, custom_id, outcome, session_id, trace_id, "
+    "conversation_id, format, position, records, traces, turns, spans, error_kind, error, payload_sha256) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _take(custom_ids: set[str], session: SessionImport) -> bool:
+    """Is it one of these? Then the next one with this id is not."""
+    if session.is_numbered or session.custom_id not in custom_ids:
+        return False
+    custom_ids.remove(session.custom_id)
+    return True
+
+
 class SessionLedger:
     """The sessions of one run on one target."""
 
@@ -104,10 +124,12 @@ class SessionLedger:
         with self._database.transaction() as connection:
             for reject in batch.rejects:
                 self._write_reject(connection, reject, repeated=self._was_rejected_before(connection, reject))
-            for session in batch.sessions:
-                send = self._admit_session(connection, session)
-                if send is not None:
-                    sends.append(send)
+            unknown = self._unknown(connection, batch.sessions)
+            for is_unknown, sessions in groupby(batch.sessions, lambda session: _take(unknown, session)):
+                if is_unknown:
+                    sends += self._admit_unknown(connection, list(sessions))
+                else:
+                    sends += [send for send in (self._admit_session(connection, one) for one in sessions) if send]
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
             for source, fingerprint, format, is_scattered in batch.part_files:
@@ -131,6 +153,45 @@ class SessionLedger:
                 )
         for send in sends:
             self.open_records.update(self._paths[part.source] for part in send.session.parts)
+        return sends
+
+    def _unknown(self, connection: sqlite3.Connection, sessions: Sequence[SessionImport]) -> set[str]:
+        """The custom ids among these that no row has, where such a session needs no other look-up."""
+        if not self._is_new:
+            return set()
+        ids = {
+            session.custom_id
+            for session in sessions
+            if not (session.is_numbered or session.is_young or session.missing is not None)
+        }
+        marks = ", ".join("?" * len(ids))
+        for schema in ("main", "past") if self._database.has_past else ("main",):
+            query = f"SELECT custom_id FROM {schema}.session WHERE custom_id IN ({marks}) AND target = ?"
+            ids.difference_update([row[0] for row in connection.execute(query, (*ids, self._target)).fetchall()])
+        return ids
+
+    def _admit_unknown(self, connection: sqlite3.Connection, sessions: Sequence[SessionImport]) -> list[Send]:
+        """The same as `_admit_session` for sessions that are new, each once: what most of a first import are."""
+        first_row = (connection.execute("SELECT max(id) FROM main.session").fetchone()[0] or 0) + 1
+        sends = [
+            Send(
+                row,
+                (self._paths[session.parts[0].source], session.parts[0].ordinal),
+                session.custom_id,
+                session,
+                "create",
+                None,
+                None,
+                None,
+            )
+            for row, session in enumerate(sessions, first_row)
+        ]
+        connection.executemany(
+            _INSERT_SESSION, [(send.row, *self._session_row(send.session, send.custom_id, send.key)) for send in sends]
+        )
+        connection.executemany(
+            _INSERT_ENTRY, [self._entry_row(send.session, send.custom_id, send.key, CREATE, None) for send in sends]
+        )
         return sends
 
     def _admit_session(self, connection: sqlite3.Connection, session: SessionImport) -> Send | None:
@@ -157,7 +218,7 @@ class SessionLedger:
             self._ignore(connection, key, decision.error_kind or "superseded", len(session.parts))
             return None
         row = self._write_session(connection, session, custom_id, known, key, decision)
-        self._write_entry(connection, session, custom_id, key, decision, known)
+        connection.execute(_INSERT_ENTRY, self._entry_row(session, custom_id, key, decision, known))
         if decision.action == "none":
             if decision.outcome is Outcome.REJECTED or decision.error_kind == UPDATE_REJECTED:
                 self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
@@ -241,16 +302,11 @@ class SessionLedger:
         key: tuple[int, int],
         decision: Decision,
     ) -> int:
+        if known is None:
+            cursor = connection.execute(_INSERT_SESSION, (None, *self._session_row(session, custom_id, key)))
+            return int(cursor.lastrowid or 0)
         content = (session.trace_sha256, session.payload_sha256, session.facts, session.revision)
         seen = (self._run, *key, session.revision, session.trace_sha256)
-        if known is None:
-            cursor = connection.execute(
-                "INSERT INTO main.session (target, custom_id, state, trace_sha256, payload_sha256, facts, revision, "
-                "seen_run, seen_path, seen_ordinal, seen_revision, seen_sha256) "
-                "VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self._target, custom_id, *content, *seen),
-            )
-            return int(cursor.lastrowid or 0)
         if decision.action == "none" and decision.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT):
             return known.id  # the first one holds the row
         if known.state in SETTLED_STATES or decision.action == "replace" or decision.outcome is Outcome.REJECTED:
@@ -269,37 +325,36 @@ class SessionLedger:
             )
         return known.id
 
-    def _write_entry(
+    def _session_row(self, session: SessionImport, custom_id: str, key: tuple[int, int]) -> tuple[Any, ...]:
+        trace, revision = session.trace_sha256, session.revision
+        content = (trace, session.payload_sha256, session.facts, revision)
+        return (self._target, custom_id, *content, self._run, *key, revision, trace)
+
+    def _entry_row(
         self,
-        connection: sqlite3.Connection,
         session: SessionImport,
         custom_id: str,
         key: tuple[int, int],
         decision: Decision,
         known: Known | None,
-    ) -> None:
+    ) -> tuple[Any, ...]:
         is_known_there = decision.outcome in (Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE)
-        connection.execute(
-            "INSERT OR REPLACE INTO entry (run, path, ordinal, custom_id, outcome, session_id, trace_id, "
-            "conversation_id, format, position, records, traces, turns, spans, error_kind, error, payload_sha256) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self._run,
-                *key,
-                custom_id,
-                decision.outcome,
-                known.session_id if known is not None and is_known_there else None,
-                session.trace_id,
-                session.conversation_id,
-                session.format,
-                session.parts[0].position,
-                len(session.parts),
-                session.traces,
-                session.turns,
-                session.spans,
-                *told(session, decision.error_kind, decision.error),
-                session.payload_sha256,
-            ),
+        return (
+            self._run,
+            *key,
+            custom_id,
+            decision.outcome,
+            known.session_id if known is not None and is_known_there else None,
+            session.trace_id,
+            session.conversation_id,
+            session.format,
+            session.parts[0].position,
+            len(session.parts),
+            session.traces,
+            session.turns,
+            session.spans,
+            *told(session, decision.error_kind, decision.error),
+            session.payload_sha256,
         )
 
     def _ignore_earlier(self, connection: sqlite3.Connection, known: Known) -> None:

@@ -16,6 +16,7 @@ from pipeline.models import Span
 WAY_OUT = "correct the record, or map the file yourself with format: custom"
 EMPTY = frozenset([str, list, dict, tuple, type(None)])
 """A falsy value of one of these types says nothing."""
+_TEXT = frozenset([str])
 _LONGEST_INT = 4_000
 """Bits; Python refuses to write much longer integers as text."""
 
@@ -87,6 +88,8 @@ def time_of(value: Any, field: str, unit: Unit | None = None) -> str | None:
 
 def tags_of(value: Any, field: str) -> tuple[str, ...]:
     """Tags: a list of texts, or one text."""
+    if value.__class__ is list and _TEXT.issuperset(map(type, value)):
+        return tuple(filter(None, value))
     if is_empty(value):
         return ()
     if value.__class__ is str:

@@ -39,6 +39,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.mappers import fields, langfuse_observations
 from pipeline.mappers.langfuse_observations import span_of
 from pipeline.mappers.langfuse_pieces import place_of, time_in
@@ -84,7 +86,7 @@ def assemble(records: Iterable[Any]) -> Trace | None:
     else:
         trace = _of_observations(observations, scores)
     newest = max((time_in(score, "updatedAt", "updatedAt") or "" for score in scores), default="")
-    return dataclasses.replace(trace, revision=newest) if newest > (trace.revision or "") else trace
+    return replace(trace, revision=newest) if newest > (trace.revision or "") else trace
 
 
 # --- rows -------------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def _joined(
         joined = {**joined, "observations": spans, "observationIds": missing}
     trace = map_whole(joined)
     partial = f"{len(missing)} observation(s) not in the export" if spans and missing else None
-    return dataclasses.replace(trace, partial=partial or missing_parents(trace.turns[0].spans))
+    return replace(trace, partial=partial or missing_parents(trace.turns[0].spans))
 
 
 def _repeated(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def score(row: dict[str, Any]) -> Score:
     if isinstance(info, dict):
         if info.keys() & {"trace_id", "request_id"} and info.keys() & {"state", "status", "request_time"}:
             return Score(0.98, "MLflow traces (info, data)")
-        return Score(0.5, "objects of info and data, without what MLflow writes in info")
+        if "data" in row:
+            return Score(0.5, "objects of info and data, without what MLflow writes in info")
     keys = row.keys()
     if keys >= {"trace_id", "trace_metadata"} or keys >= {"request_id", "request_metadata"}:
         return Score(0.95, "rows of MLflow's search_traces()")

@@ -17,18 +17,19 @@ test case id here, so none can be sent. The `metadata` of a session holds
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 from urllib.parse import quote_plus
 
 from pipeline import json_text
 from pipeline.config import MappingConfig
 from pipeline.errors import RejectedError, UsageError
-from pipeline.facts import facts, trace_sha256
+from pipeline.facts import WrittenTurn, facts, trace_sha256, write_turns
 from pipeline.mappers.custom import compile_expression
-from pipeline.models import Part, SessionImport, Trace
+from pipeline.models import Part, SessionImport, Trace, plain
 from pipeline.payload import payload_sha256
 from pipeline.redaction.clean import Redaction
 
@@ -43,6 +44,7 @@ _OWN_KEYS = (
     "models", "tokens", "cost", "error", "origin", "partial",
 )
 # fmt: on
+_own_values = attrgetter(*_OWN_KEYS)
 _RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS])
 
 SessionMapper = Callable[..., SessionImport]
@@ -76,8 +78,9 @@ def session_mapper(
     ) -> SessionImport:
         if redaction.is_needed:
             trace = redaction.trace(trace)
-        seen = (redaction.dropped(data) if over_record else _plain(trace)) if context_of or extra else None
-        context_value = _context(trace) if context_of is None else _checked_context(redaction.value(context_of(seen)))
+        seen = (redaction.dropped(data) if over_record else plain(trace)) if context_of or extra else None
+        own_context = None if context_of is None else _checked_context(redaction.value(context_of(seen)))
+        written = _written_turns(trace)
         metadata = _metadata(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
         trace_id = _content_id(data) if is_numbered else trace.id
@@ -87,7 +90,9 @@ def session_mapper(
             metadata["custom_id"] = full_id
         for key, value_of in extra.items():
             metadata[key] = redaction.value(value_of(seen))
-        context, metadata_bytes, is_mended = _serialise(context_value, metadata, repairs, config.max_value_bytes)
+        context, metadata_bytes, is_mended = _serialise(
+            trace, written, own_context, metadata, repairs, config.max_value_bytes
+        )
         return SessionImport(
             custom_id=custom_id,
             is_numbered=is_numbered,
@@ -95,14 +100,14 @@ def session_mapper(
             context=context,
             metadata=metadata_bytes,
             payload_sha256=payload_sha256(trace.status, context, metadata_bytes),
-            trace_sha256=trace_sha256(trace),
-            facts=facts(trace),
+            trace_sha256=trace_sha256(trace, written),
+            facts=facts(trace, written),
             revision=trace.revision,
             trace_id=trace.id,
             conversation_id=trace.conversation_id,
             format=format,
             turns=len(trace.turns),
-            spans=sum(len(turn.spans) for turn in trace.turns),
+            spans=sum([len(turn.spans) for turn in trace.turns]),
             parts=parts,
             partial=trace.partial,
             **assembled,
@@ -113,16 +118,14 @@ def session_mapper(
     return to_session
 
 
-def _plain(value: Any) -> Any:
-    """A trace as the values that JMESPath knows: it finds nothing in a tuple."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
 # --- its parts --------------------------------------------------------------------------------------------
+
+
+def _written_turns(trace: Trace) -> list[WrittenTurn] | None:
+    try:
+        return write_turns(trace)
+    except json_text.InexactError:
+        return None
 
 
 def _context(trace: Trace) -> dict[str, Any]:
@@ -137,6 +140,18 @@ def _context(trace: Trace) -> dict[str, Any]:
     return {"system": trace.system, "turns": turns} if trace.system is not None else {"turns": turns}
 
 
+def _written_context(trace: Trace, written: Sequence[WrittenTurn]) -> bytes:
+    """What `_context` gives, as JSON. Raises InexactError."""
+    write = json_text.encode_exactly
+    turns = []
+    for turn, (first, last) in zip(trace.turns, written, strict=True):
+        error = b"" if turn.error is None else b'"error":%b,' % write(turn.error)
+        after = b"" if turn.retrieval_context is None else b',"retrieval_context":%b' % write(turn.retrieval_context)
+        turns.append(b'{%b"input":%b,"output":%b%b}' % (error, first, last, after))
+    system = b"" if trace.system is None else b'"system":%b,' % write(trace.system)
+    return b'{%b"turns":[%b]}' % (system, b",".join(turns))
+
+
 def _checked_context(value: Any) -> Any:
     if isinstance(value, (str, dict)):
         return value
@@ -148,31 +163,37 @@ def _checked_context(value: Any) -> Any:
 
 
 def _metadata(trace: Trace) -> dict[str, Any]:
-    metadata: dict[str, Any] = {key: value for key, value in trace.metadata.items() if key not in _RESERVED}
-    for key in trace.metadata:
-        if key in _RESERVED:
-            name = f"metadata.{key}"
-            while name in metadata:
-                name = f"metadata.{name}"
-            metadata[name] = trace.metadata[key]
+    metadata = dict(trace.metadata)
+    if not _RESERVED.isdisjoint(metadata):
+        metadata = {key: value for key, value in metadata.items() if key not in _RESERVED}
+        for key in trace.metadata:
+            if key in _RESERVED:
+                name = f"metadata.{key}"
+                while name in metadata:
+                    name = f"metadata.{name}"
+                metadata[name] = trace.metadata[key]
     if trace.id is not None:
         metadata["trace_id"] = trace.id
-    for key in _OWN_KEYS:
-        value = getattr(trace, key)
-        if value not in (None, (), {}):
+    for key, value in zip(_OWN_KEYS, _own_values(trace), strict=True):
+        if value or value not in (None, (), {}):
             metadata[key] = value
     return metadata
 
 
 def _serialise(
-    context: Any, metadata: dict[str, Any], repairs: Mapping[str, int], max_value_bytes: int
+    trace: Trace,
+    written: Sequence[WrittenTurn] | None,
+    own_context: Any,
+    metadata: dict[str, Any],
+    repairs: Mapping[str, int],
+    max_value_bytes: int,
 ) -> tuple[bytes, bytes, bool]:
-    """Context and metadata, and whether values had to be replaced or cut."""
-    context_bytes, in_context = json_text.encode_counted(context)
+    """Context and metadata, and whether values had to be replaced or cut. `own_context`: None, or the mapping's."""
+    context_bytes, in_context = _serialised_context(trace, written, own_context)
     metadata_bytes, in_metadata = json_text.encode_counted(metadata)
     cut = 0
     if len(context_bytes) > max_value_bytes or len(metadata_bytes) > max_value_bytes:
-        context, cut_in_context = _cut(context, max_value_bytes)
+        context, cut_in_context = _cut(_context(trace) if own_context is None else own_context, max_value_bytes)
         metadata, cut_in_metadata = _cut(metadata, max_value_bytes)
         cut = cut_in_context + cut_in_metadata
         context_bytes = json_text.encode(context)
@@ -187,6 +208,17 @@ def _serialise(
             metadata["cut"] = cut
         metadata_bytes = json_text.encode(metadata)
     return context_bytes, metadata_bytes, is_mended
+
+
+def _serialised_context(
+    trace: Trace, written: Sequence[WrittenTurn] | None, own_context: Any
+) -> tuple[bytes, Mapping[str, int]]:
+    if own_context is not None:
+        return json_text.encode_counted(own_context)
+    if written is not None:
+        with contextlib.suppress(json_text.InexactError):
+            return _written_context(trace, written), json_text.NO_REPAIRS
+    return json_text.encode_counted(_context(trace))
 
 
 def _cut(value: Any, limit: int) -> tuple[Any, int]:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.mapper import Detection
@@ -85,7 +87,7 @@ def trace_of_rows(
                 span = dataclasses.replace(span, metadata=fields.beside(row.own, format, rest))
         spans.append(span)
     rest = {key: value for key, value in said.items() if key not in modelled}
-    stated = dataclasses.replace(
+    stated = replace(
         stated,
         conversation_id=stated.conversation_id or told(rows, CONVERSATION_KEYS),
         user_id=stated.user_id or told(rows, USER_KEYS),

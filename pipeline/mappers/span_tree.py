@@ -21,11 +21,12 @@ A root has no parent. Where no span is one, those whose parents are missing stan
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from pipeline.mappers import fields, messages
 from pipeline.models import Span, Status, Trace, Turn
@@ -89,7 +90,7 @@ def trace_of_spans(
     )
     system = stated.system or next((said for call in calls if (said := messages.system_of(call.input))), None)
     models = stated.models or tuple(dict.fromkeys(span.model for span in ordered if span.model is not None))
-    return dataclasses.replace(
+    return replace(
         stated,
         name=stated.name or next((span.name for span in roots if span.name), None),
         started_at=started_at,

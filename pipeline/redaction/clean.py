@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from pipeline.config import MappingConfig
 from pipeline.models import Span, Trace, Turn
 from pipeline.redaction.content import content_free
@@ -65,7 +67,7 @@ class Redaction:
     # --- patterns -----------------------------------------------------------------------------------------
 
     def _clean_trace(self, trace: Trace) -> Trace:
-        return dataclasses.replace(
+        return replace(
             trace,
             id=self._clean_id(trace.id),
             conversation_id=self._clean_id(trace.conversation_id),
@@ -84,7 +86,7 @@ class Redaction:
         )
 
     def _clean_turn(self, turn: Turn) -> Turn:
-        return dataclasses.replace(
+        return replace(
             turn,
             input=self._clean(turn.input),
             output=self._clean(turn.output),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.mappers import fields
 from pipeline.models import Span, Trace, Turn
 
@@ -13,7 +15,7 @@ SAYS_NOTHING = "not imported (mapping.content: none)"
 
 def content_free(trace: Trace) -> Trace:
     """Ids, names and types of steps, models, times, tokens, cost and status stay; of all else its size at most."""
-    return dataclasses.replace(
+    return replace(
         trace,
         user_id=None,
         tags=(),
@@ -25,7 +27,7 @@ def content_free(trace: Trace) -> Trace:
 
 
 def _turn(turn: Turn) -> Turn:
-    return dataclasses.replace(
+    return replace(
         turn,
         input=_size(turn.input),
         output=_size(turn.output),

@@ -12,12 +12,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec import structs
+
 from pipeline.errors import UsageError
 from pipeline.models import Span, Trace, Turn
 
 _SEGMENT = re.compile(r"""\[\*\]|\["([^"]+)"\]|\[(\d+)\]|([^.\[\]"]+)""")
-_KEPT = {Trace: ("id", "status", "id_is_unique", "revision"), Turn: (), Span: ("id",)}
+_KEPT: Mapping[type, tuple[str, ...]] = {Trace: ("id", "status", "id_is_unique", "revision"), Turn: (), Span: ("id",)}
 """A trace cannot be without these."""
+_EMPTY: Mapping[type, Any] = {Trace: Trace(id=None), Turn: Turn(), Span: Span(id="")}
+_FIELDS: Mapping[type, tuple[str, ...]] = {
+    Trace: Trace.__struct_fields__,
+    Turn: Turn.__struct_fields__,
+    Span: tuple(field.name for field in dataclasses.fields(Span)),
+}
 
 Path = tuple[str, ...]
 
@@ -44,7 +52,7 @@ def parse_path(text: str, where: str = "mapping.drop") -> Path:
 
 def without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:
     """The value without what lies at the paths; each drop is counted under the path's name."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, (Trace, Turn, Span)):
         return _trace_without(value, paths, counts)
     if isinstance(value, Mapping):
         kept = {}
@@ -68,24 +76,25 @@ def without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:
 
 
 def _trace_without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:
+    kind = type(value)
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(value):
-        below = _below(paths, field.name)
-        inner = getattr(value, field.name)
-        if () in below and field.name not in _KEPT.get(type(value), ()):
-            empty = _empty(field)
+    for name in _FIELDS[kind]:
+        below = _below(paths, name)
+        inner = getattr(value, name)
+        if () in below and name not in _KEPT[kind]:
+            empty = getattr(_EMPTY[kind], name)
             if inner != empty:
                 counts[below[()]] += 1
-                changes[field.name] = empty
+                changes[name] = empty
         elif below and (below := {path: name for path, name in below.items() if path}):
             new = without(inner, below, counts)
             if new is not inner:
-                changes[field.name] = new
-    return dataclasses.replace(value, **changes) if changes else value
+                changes[name] = new
+    return _replace(value, changes) if changes else value
 
 
-def _empty(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+def _replace(value: Any, changes: dict[str, Any]) -> Any:
+    return dataclasses.replace(value, **changes) if isinstance(value, Span) else structs.replace(value, **changes)
 
 
 def _below(paths: Mapping[Path, str], key: str) -> dict[Path, str]:

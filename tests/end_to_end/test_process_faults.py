@@ -41,7 +41,7 @@ KILLED_RECORDS = int(os.environ.get("KILLED_RECORDS", "1000"))
 
 STEPS: dict[str, tuple[str, str, int]] = {
     "before the run is in the ledger": ("call", "RunLedger.begin", 1),
-    "while records are admitted": ("call", "SessionLedger._admit_session", 20),
+    "while records are admitted": ("call", "SessionLedger._entry_row", 20),
     "admitted, before the intent": ("call", "SessionLedger.intend", 1),
     "after the intent, before the first byte": ("return", "SessionLedger.intend", 1),
     "while requests leave": ("call", "PyreqwestTransport.send", 15),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,17 +38,12 @@ def _distinct(mapper: Mapper, pieces: list[tuple[Piece, Any]]) -> list[Any]:
         states.setdefault(piece.id if piece.id is not None else f"\0{number}", []).append((piece, value))
     kept: list[tuple[Piece, Any]] = []
     for same in states.values():
-        newest, data = same[0]
-        for piece, value in same[1:]:
-            is_newer = piece.revision >= newest.revision
-            if mapper.merge is not None:
-                data = mapper.merge(data, value) if is_newer else mapper.merge(value, data)
-                starts = [start for start in (newest.started_at, piece.started_at) if start is not None]
-                newest = piece._replace(
-                    revision=max(piece.revision, newest.revision), started_at=min(starts, default=None)
-                )
-            elif is_newer:
-                newest, data = piece, value
+        ordered = sorted(same, key=lambda pair: pair[0].revision)  # of equal ones the later in the input is the newer
+        newest, data = ordered[-1]
+        if mapper.merge is not None:
+            starts = [piece.started_at for piece, _ in ordered if piece.started_at is not None]
+            newest = newest._replace(started_at=min(starts, default=None))
+            data = functools.reduce(mapper.merge, [value for _, value in ordered])
         kept.append((newest, data))
     kept.sort(key=lambda pair: (pair[0].started_at or "", pair[0].id or ""))
     return [value for _, value in kept]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from pipeline.mappers import MAPPERS
+from pipeline.models import plain
 from tests.unit.mappers.assembling import traces_of
 from tests.unit.mappers.valid_records import (
     CHILD_RUN,
@@ -104,6 +104,6 @@ def test_no_text_of_a_record_is_lost(case: str) -> None:
     unmarked = READ | JOINS.get(name, frozenset())
     records = [marked(record, found, unmarked=unmarked) for record in (WHOLE | SCATTERED)[case]]
     [trace] = traces_of(MAPPERS[name], records)
-    kept = json.dumps(dataclasses.asdict(trace))
+    kept = json.dumps(plain(trace))
     assert found
     assert {key for key, text in found if text not in kept} == NOT_KEPT[name] & {key for key, _ in found}

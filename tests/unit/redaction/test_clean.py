@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.config import MappingConfig
 from pipeline.errors import UsageError
@@ -59,7 +59,7 @@ def test_a_pattern_is_gone_from_every_corner_and_counted() -> None:
 
 
 def test_ids_that_differ_still_differ_and_are_the_same_tomorrow() -> None:
-    other = dataclasses.replace(TRACE, id="t:bob@example.com")
+    other = replace(TRACE, id="t:bob@example.com")
     one, two = clean(redact=("email",))[0], clean(other, redact=("email",))[0]
     assert one.id != two.id
     assert one.id == clean(redact=("email",))[0].id
@@ -108,7 +108,7 @@ def test_a_path_that_cannot_be_meant_is_an_error(path: str) -> None:
 
 
 def test_status_survives_a_wide_path() -> None:
-    trace, _ = clean(dataclasses.replace(TRACE, status=Status.FAILED), drop=("*",))
+    trace, _ = clean(replace(TRACE, status=Status.FAILED), drop=("*",))
     assert (trace.id, trace.status, trace.turns, trace.metadata) == (TRACE.id, Status.FAILED, (), {})
 
 
