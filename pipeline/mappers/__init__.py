@@ -7,7 +7,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.errors import UsageError
-from pipeline.mappers import chat, helicone, langfuse, langsmith, langsmith_dataset, mlflow, opik
+from pipeline.mappers import (
+    braintrust,
+    chat,
+    datadog,
+    helicone,
+    langfuse,
+    langsmith,
+    langsmith_dataset,
+    mlflow,
+    openinference,
+    opik,
+    otlp,
+    weave,
+)
 from pipeline.mappers.mapper import Mapper
 
 ENTRY_POINTS = "trace_import.mappers"
@@ -16,12 +29,17 @@ MAPPERS: Mapping[str, Mapper] = MappingProxyType(
         mapper.name: mapper
         for mapper in (
             langfuse.MAPPER,
-            chat.MAPPER,
-            mlflow.MAPPER,
-            opik.MAPPER,
-            helicone.MAPPER,
             langsmith.MAPPER,
             langsmith_dataset.MAPPER,
+            otlp.MAPPER,
+            mlflow.MAPPER,
+            openinference.MAPPER,
+            datadog.MAPPER,
+            weave.MAPPER,
+            braintrust.MAPPER,
+            opik.MAPPER,
+            helicone.MAPPER,
+            chat.MAPPER,
         )
     }
 )

@@ -1,16 +1,19 @@
-"""Files of chats that no tracing tool wrote: OpenAI `messages`, ShareGPT, LMSYS-Chat-1M, WildChat.
+"""Files of chats that no tracing tool wrote: OpenAI `messages`, ShareGPT, LMSYS-Chat-1M, WildChat, tau-bench.
 
 Sources: formats.md section 11; platform.openai.com/docs (fine-tuning, chat format); the data set cards of
-lmsys/lmsys-chat-1m and allenai/WildChat-1M; FastChat's data/dummy_conversation.json.
+lmsys/lmsys-chat-1m, allenai/WildChat-1M and WildChat-nontoxic; FastChat's data/dummy_conversation.json;
+sierra-research/tau-bench, tau_bench/types.py (EnvRunResult) and historical_trajectories/gpt-4o-airline.json.
 
 | field | Trace field |
 |---|---|
-| messages, conversations, conversation; also as JSON in a text | turns, spans, system: conversation.py |
+| messages, conversations, conversation, traj; also as JSON in a text | turns, spans, system: conversation.py |
 | system (ShareGPT) | system, before the system messages |
 | id (OpenAI) | id; rows without one have no id |
 | id (ShareGPT) | id, which is not unique |
 | conversation_id (LMSYS) | id and conversation_id |
 | conversation_hash, turn_identifier (WildChat) | id; see below |
+| task_id, trial (tau-bench) | id, as "task_id-trial", which is not unique: each run has the same tasks |
+| info.error (tau-bench) | error: it FAILED |
 | conversation_id, session_id, thread_id (elsewhere) | conversation_id |
 | model | models |
 | created, created_at, timestamp | started_at where it is a time; in WildChat the last turn's, so ended_at |
@@ -23,10 +26,11 @@ lmsys/lmsys-chat-1m and allenai/WildChat-1M; FastChat's data/dummy_conversation.
 
 WildChat's duplicates share a conversation_hash, so the id is "hash-identifier", with the last turn_identifier
 of the messages; without one the id is the hash and not unique. There is no conversation_id, or the duplicates
-would be taken for one dialogue.
+would be taken for one dialogue. The first WildChat has neither: there the hash is called conversation_id.
 
 The status is COMPLETED always, also where the last user message has no answer: these files know no "running".
-origin is {"format": "chat", "shape": "openai", "sharegpt", "lmsys" or "wildchat"}.
+A reward of tau-bench is a score and no status; it stays in metadata.chat, with all of `info`.
+origin is {"format": "chat", "shape": "openai", "sharegpt", "lmsys", "wildchat" or "tau_bench"}.
 """
 
 from __future__ import annotations
@@ -41,9 +45,9 @@ from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score, judge
 from pipeline.mappers.times import iso_utc
-from pipeline.models import Trace
+from pipeline.models import Status, Trace
 
-_KEYS = ("messages", "conversations", "conversation")
+_KEYS = ("messages", "conversations", "conversation", "traj")
 _KINDS_OF_TOKENS = {
     "prompt_tokens": "input",
     "completion_tokens": "output",
@@ -61,12 +65,15 @@ def map_trace(record: Any) -> Trace:
     shape = _shape(row, key)
     rest = {name: value for name, value in row.items() if name != key and not fields.is_empty(value)}
     trace_id, is_unique = _take_id(rest, row[key], shape)
-    conversation_id = trace_id if shape == "lmsys" else _take(rest, ("conversation_id", "session_id", "thread_id"), _id)
+    conversation_id = trace_id if shape == "lmsys" else None
+    if shape not in ("lmsys", "wildchat"):
+        conversation_id = _take(rest, ("conversation_id", "session_id", "thread_id"), _id)
     model = _take(rest, ("model",), _text)
     moment = _take(rest, ("timestamp", "created", "created_at"), iso_utc)
     user_id = _take(rest, ("user_id", "user"), _id)
     tokens = _take_tokens(rest)
     system = _system(rest, conversation)
+    error = _error(rest) if shape == "tau_bench" else None
     own = unwrap(rest.pop("metadata", None))
     if not isinstance(own, dict):
         own = {} if fields.is_empty(own) else {"metadata": own}
@@ -81,6 +88,8 @@ def map_trace(record: Any) -> Trace:
         started_at=started_at if shape == "wildchat" else moment or started_at,
         ended_at=moment or ended_at if shape == "wildchat" else ended_at,
         user_id=user_id,
+        status=Status.COMPLETED if error is None else Status.FAILED,
+        error=error,
         system=system,
         turns=conversation.turns,
         models=() if model is None else (model,),
@@ -92,7 +101,7 @@ def map_trace(record: Any) -> Trace:
 
 def detect(sample: Sequence[Any]) -> Detection:
     """How sure are we that these are whole conversations?"""
-    return judge(sample, _score, "no list of messages (messages, conversations or conversation)")
+    return judge(sample, _score, "no list of messages (messages, conversations, conversation or traj)")
 
 
 # --- fields -----------------------------------------------------------------------------------------------
@@ -106,16 +115,16 @@ def _messages_key(row: dict[str, Any]) -> str:
     if present:
         raise fields.bad_field(present[0], "a list of messages", None)
     raise RejectedError(
-        "there is no list of messages (messages, conversations or conversation); if they stand elsewhere, "
+        "there is no list of messages (messages, conversations, conversation or traj); if they stand elsewhere, "
         "say where: format: custom with mapping.trace.messages",
         kind="no_messages",
     )
 
 
 def _shape(row: dict[str, Any], key: str) -> str:
-    if key == "messages":
-        return "openai"
-    if "conversation_hash" in row:
+    if key in ("messages", "traj"):
+        return "openai" if key == "messages" else "tau_bench"
+    if "conversation_hash" in row or "detoxify_moderation" in row:
         return "wildchat"
     return "lmsys" if "conversation_id" in row and "id" not in row else "sharegpt"
 
@@ -123,12 +132,16 @@ def _shape(row: dict[str, Any], key: str) -> str:
 def _take_id(rest: dict[str, Any], messages: Any, shape: str) -> tuple[str | None, bool]:
     """The id of the conversation, taken out of `rest`, and whether it is unique."""
     if shape == "wildchat":
-        conversation_hash = fields.id_of(rest.get("conversation_hash"), "conversation_hash")
+        key = "conversation_hash" if "conversation_hash" in rest else "conversation_id"
+        conversation_hash = fields.id_of(rest.get(key), key)
         marks = [message.get("turn_identifier") for message in unwrap(messages)]
         identifier = next((mark for mark in reversed(marks) if mark is not None), None)
         if conversation_hash is None or identifier is None:
             return conversation_hash, False
         return f"{conversation_hash}-{fields.id_of(identifier, 'turn_identifier')}", True
+    if shape == "tau_bench" and rest.get("id") is None:
+        told = [fields.id_of(rest.get(key), key) for key in ("task_id", "trial")]
+        return "-".join(part for part in told if part is not None) or None, False
     if shape == "lmsys":
         return fields.id_of(rest.pop("conversation_id", None), "conversation_id"), True
     return fields.id_of(rest.pop("id", None), "id"), shape != "sharegpt"
@@ -169,6 +182,12 @@ def _take_tokens(rest: dict[str, Any]) -> dict[str, int]:
     if len(tokens) == len(usage):
         del rest["usage"]
     return tokens
+
+
+def _error(rest: dict[str, Any]) -> str | None:
+    info = unwrap(rest.get("info"), 1)
+    error = info.get("error") if isinstance(info, dict) else None
+    return error if isinstance(error, str) and error else None
 
 
 def _system(rest: dict[str, Any], conversation: Conversation) -> str | None:

@@ -9,7 +9,9 @@
 | tool_calls, function_call | TOOL spans: name, arguments (decoded) as input, under the id of the call |
 | tool, function, observation | the output of its call, see below; without one, a TOOL span of its own |
 | timestamp, created_at, create_time | start and end of turns and spans, where it is a time |
+| an answer that is only spoken (audio) | its transcript is the content |
 | any other field that is not empty | `message_fields`: {"index": number of the message from 0, …} |
+| calls of tools that hold more than name, arguments and id | `message_fields` too, whole |
 
 Several user messages in a row: texts are joined by a blank line; where one of them is a list of parts
 (images, audio), all become one list of parts. A result belongs to the call with its tool_call_id; without an
@@ -173,6 +175,8 @@ class _Builder:
         if role == "system":
             if not _is_blank(content):
                 self.system.append(as_text(content))
+            if isinstance(content, list) and any(isinstance(part, dict) and len(part) > 2 for part in content):
+                self.message_fields.append({"index": index, "content": content})  # as text it says less
             return
         if role == "user":
             if not self.turns or self.turns[-1].is_answered:
@@ -195,8 +199,9 @@ class _Builder:
                 self._call_tools(turn, index, message, moment, place)
 
     def _keep_fields(self, index: int, message: dict[str, Any]) -> None:
-        more = {key: value for key, value in message.items() if key not in _MODELLED}
+        more = {key: value for key, value in message.items() if key not in _MODELLED or _is_second(key, message)}
         more = {key: value for key, value in more.items() if not fields.is_empty(value)}
+        more |= _unusual_calls(message)
         if more:
             self.message_fields.append({"index": index, **more})
 
@@ -284,11 +289,43 @@ def _content(message: dict[str, Any], place: str) -> Any:
         content = message.get("value")
     if _is_blank(content) and isinstance(message.get("refusal"), str):
         return message["refusal"]
+    audio = message.get("audio")
+    if content is None and isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
+        return audio["transcript"]
     if content is None and not any(
         key in message for key in ("content", "value", "tool_calls", "function_call", "audio")
     ):
         raise RejectedError(f"{place} has neither content nor tool_calls; {fields.WAY_OUT}", kind="bad_field")
     return content
+
+
+def _is_second(key: str, message: dict[str, Any]) -> bool:
+    """Is this what the other vendors' name of the field says, besides?"""
+    first = {"from": "role", "value": "content"}.get(key)
+    return first is not None and message.get(first) is not None
+
+
+def _unusual_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """Calls of tools that hold more than a span tells (a signature, say), and ids that are no texts."""
+    found: dict[str, Any] = {}
+    calls = unwrap(message.get("tool_calls"))
+    if isinstance(calls, list):
+        found["tool_calls"] = [call for call in calls if not _is_usual(call)]
+    legacy = unwrap(message.get("function_call"))
+    if isinstance(legacy, dict) and not legacy.keys() <= {"name", "arguments"}:
+        found["function_call"] = legacy
+    if not isinstance(message.get("tool_call_id", ""), str):
+        found["tool_call_id"] = message["tool_call_id"]
+    return {key: value for key, value in found.items() if not fields.is_empty(value)}
+
+
+def _is_usual(call: Any) -> bool:
+    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
+        return False
+    said = {key for key, value in call.items() if not fields.is_empty(value)} - {"function", "type", "index", "id"}
+    function = {key for key, value in call["function"].items() if not fields.is_empty(value)}
+    is_function = call.get("type") in (None, "function") and function <= {"name", "arguments"}
+    return is_function and not said and isinstance(call.get("id") or "", str)
 
 
 def _has_function(legacy: Any) -> bool:

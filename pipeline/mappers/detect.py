@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ class Guess:
     runner_up_confidence: float = 0.0
     runner_up_reason: str = ""
     hint: str | None = None
-    """A format that we know and cannot import yet, where the sample looks like one."""
+    """What the sample looks like, where only a mapping of one's own can import it."""
 
     @property
     def is_sure(self) -> bool:
@@ -45,7 +44,7 @@ def detect_format(sample: Sequence[Any], mappers: Iterable[Mapper] | None = None
         key=lambda pair: (-pair[0].confidence, pair[1].name),
     )
     fitting = [(detection, mapper) for detection, mapper in ranked if detection.confidence > 0]
-    hint = _known_later(sample)
+    hint = _known_to_custom(sample)
     if not fitting:
         empty = all(value is None for value in sample)
         return Guess(None, 0.0, "there is no readable record" if empty else "no format fits", hint=hint)
@@ -73,52 +72,15 @@ def doubt(guess: Guess) -> str:
     return f"format not recognised: {seems}nearest is {nearest}; {way_out}"
 
 
-# --- known, not importable yet ----------------------------------------------------------------------------
+# --- known, without a mapper --------------------------------------------------------------------------------
 
 
-def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
-    wanted = frozenset(keys)
-    return lambda row: wanted <= row.keys()
-
-
-def _first_of(items: Any) -> dict[str, Any]:
-    first = items[0] if isinstance(items, list) and items else None
-    return first if isinstance(first, dict) else {}
-
-
-_LATER: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
-    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resourceSpans")),
-    ("OTLP (OpenTelemetry), which cannot be imported yet", _has("resource_spans")),
-    (
-        "OTLP spans (OpenTelemetry), which cannot be imported yet",
-        _has("traceId", "spanId", "startTimeUnixNano"),
-    ),
-    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context", "span_kind")),
-    ("Phoenix (OpenInference) spans, which cannot be imported yet", _has("context.span_id")),
-    ("OpenInference spans, which cannot be imported yet", _has("attributes.openinference.span.kind")),
-    ("OpenTelemetry spans, which cannot be imported yet", _has("context", "attributes", "start_time")),
-    (
-        "a list of OpenTelemetry spans, which cannot be imported yet",
-        lambda row: _first_of(row.get("spans")).keys() >= {"context", "attributes"},
-    ),
-    ("a Jaeger export, which cannot be imported yet", _has("traceID", "spans")),
-    (
-        "a Jaeger export, which cannot be imported yet",
-        lambda row: "traceID" in _first_of(row.get("data")),
-    ),
-    ("Braintrust spans, which cannot be imported yet", _has("span_attributes", "root_span_id")),
-    ("Weave calls, which cannot be imported yet", _has("op_name", "trace_id")),
-    (
-        "transcripts as plain text (messages_display), which format: custom can map as input",
-        _has("messages_display"),
-    ),
-    ("tau-bench runs, which format: custom can map (messages: traj)", _has("traj")),
-)
-
-
-def _known_later(sample: Sequence[Any]) -> str | None:
-    """The known format that most records look like, where it is at least half of them."""
+def _known_to_custom(sample: Sequence[Any]) -> str | None:
+    """What at least half of the records are, where people can map it and no mapper can."""
     rows = [value for value in sample if isinstance(value, dict)]
-    seen = Counter(next((name for name, looks_like in _LATER if looks_like(row)), None) for row in rows)
-    name, count = seen.most_common(1)[0] if seen else (None, 0)
-    return name if count * 2 >= len(rows) else None
+    is_transcripts = rows and sum("messages_display" in row for row in rows) * 2 >= len(rows)
+    return (
+        "transcripts as plain text (messages_display), which format: custom can map as input"
+        if is_transcripts
+        else None
+    )

@@ -123,6 +123,13 @@ def tokens_of(value: Any, field: str) -> dict[str, int]:
     return {kind: _count(count, f"{field}.{kind}") for kind, count in value.items() if count is not None}
 
 
+def without_nulls(value: Any) -> Any:
+    """Parquet gives every object in a column the keys of all others, as nulls."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def beside(own: Mapping[str, Any], key: str, more: Any) -> dict[str, Any]:
     """Metadata with `more` under `key`; what was there under that name becomes `metadata.<key>`."""
     if not more:

@@ -31,7 +31,6 @@ from typing import Any
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.conversation import ROLES, Conversation, read_messages
-from pipeline.mappers.nested_json import unwrap
 from pipeline.models import Span
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -135,34 +134,7 @@ def _asked(body: Mapping[str, Any]) -> Asked:
 def _told(messages: list[tuple[int, dict[str, Any]]]) -> tuple[Conversation, list[dict[str, Any]]]:
     """What these messages say, and their other fields under the numbers that the messages have in the request."""
     told = read_messages([*(message for _, message in messages), _END], "messages")
-    found = [{**more, "index": messages[more["index"]][0]} for more in told.message_fields]
-    for number, message in messages:
-        if calls := _unusual_calls(message):
-            found.append({"index": number, **calls})
-    return told, found
-
-
-def _unusual_calls(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Calls of tools that hold more than a span tells (a signature, say), and ids that are no texts."""
-    found: dict[str, Any] = {}
-    calls = unwrap(message.get("tool_calls"))
-    unusual = [call for call in calls if not _is_usual(call)] if isinstance(calls, list) else []
-    if unusual:
-        found["tool_calls"] = unusual
-    legacy = unwrap(message.get("function_call"))
-    if isinstance(legacy, dict) and not legacy.keys() <= {"name", "arguments"}:
-        found["function_call"] = legacy
-    if not isinstance(message.get("tool_call_id", ""), str):
-        found["tool_call_id"] = message["tool_call_id"]
-    return {key: value for key, value in found.items() if not fields.is_empty(value)}
-
-
-def _is_usual(call: Any) -> bool:
-    if not isinstance(call, dict) or not isinstance(call.get("function"), dict):
-        return False
-    said = _without(call, "function", "type", "index")
-    is_function = call.get("type") in (None, "function") and call["function"].keys() <= {"name", "arguments"}
-    return is_function and said.keys() <= {"id"} and isinstance(said.get("id", ""), str)
+    return told, [{**more, "index": messages[more["index"]][0]} for more in told.message_fields]
 
 
 def _start_of_last_turn(messages: list[dict[str, Any]]) -> int:

@@ -145,7 +145,7 @@ def _said(content: Any) -> Any:
         content = content.get("parts", [content])
     if not isinstance(content, list):
         return content
-    spoken = [part for part in content if not (isinstance(part, dict) and part.get("type") in _NOT_SAID)]
+    spoken = [part for part in content if not (isinstance(part, dict) and str(part.get("type")) in _NOT_SAID)]
     spoken = [
         part for part in spoken if not (isinstance(part, dict) and part.keys() & {"functionCall", "function_call"})
     ]

@@ -48,7 +48,7 @@ from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.mlflow_spans import Spans, decoded
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import judge
-from pipeline.mappers.span_tree import milliseconds
+from pipeline.mappers.span_tree import milliseconds, retrieved
 from pipeline.models import Status, Trace, Turn
 
 _STATES = {"OK": Status.COMPLETED, "ERROR": Status.FAILED, "IN_PROGRESS": Status.PENDING}
@@ -105,7 +105,7 @@ def _map_trace(record: Any) -> Trace:
         output=last,
         started_at=started_at,
         ended_at=ended_at,
-        retrieval_context=mlflow_spans.retrieved(spans),
+        retrieval_context=retrieved(spans.spans),
         error=error,
         latency_ms=_latency_ms(known, rest) or milliseconds(started_at, ended_at),
         tokens=tokens,
@@ -217,7 +217,7 @@ def _project(known: Mapping[str, Any], rest: dict[str, Any]) -> str | None:
     experiment = location.get("mlflow_experiment") if isinstance(location, dict) else None
     project = _id(experiment.get("experiment_id")) if isinstance(experiment, dict) else None
     plain = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": project}}
-    if project is None or mlflow_spans.without_nulls(location) != plain:
+    if project is None or fields.without_nulls(location) != plain:
         rest["trace_location"] = location
     return project or stated
 

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
-from pipeline.mappers.mlflow_spans import without_nulls
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score
 
@@ -84,7 +83,7 @@ def open_record(record: Any) -> Opened:
                 spelled[name] = f"{prefix}{key}"
             elif name is None or name not in seen:
                 # The columns of a frame repeat what the trace in it says; all else is kept.
-                _keep(rest, key, without_nulls(value))
+                _keep(rest, key, fields.without_nulls(value))
     spans, spans_field = data.get("spans"), "data.spans"
     if "spans" in row and (fields.is_empty(spans) or (is_column and isinstance(row["trace"], dict))):
         spans, spans_field = row["spans"], "spans"
@@ -111,7 +110,8 @@ def score(row: dict[str, Any]) -> Score:
     if isinstance(info, dict):
         if info.keys() & {"trace_id", "request_id"} and info.keys() & {"state", "status", "request_time"}:
             return Score(0.98, "MLflow traces (info, data)")
-        return Score(0.5, "objects of info and data, without what MLflow writes in info")
+        if "data" in row:
+            return Score(0.5, "objects of info and data, without what MLflow writes in info")
     keys = row.keys()
     if keys >= {"trace_id", "trace_metadata"} or keys >= {"request_id", "request_metadata"}:
         return Score(0.95, "rows of MLflow's search_traces()")

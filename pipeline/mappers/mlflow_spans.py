@@ -31,7 +31,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ import msgspec
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
 from pipeline.mappers.nested_json import unwrap
+from pipeline.mappers.span_tree import exception_in, not_summed_above
 from pipeline.models import Span, Status
 
 _TYPES = {
@@ -124,7 +125,7 @@ def read(spans: Any, field: str = "spans") -> Spans:
     ordered = tuple(sorted(read_spans.values(), key=lambda span: (span.started_at or "", span.id)))
     outer = tuple(span for span in ordered if span.parent_id not in read_spans)
     ends = [span.ended_at for span in ordered if span.ended_at is not None]
-    costs = [span.cost for span in _not_summed_above(ordered, lambda span: span.cost is not None)]
+    costs = [span.cost for span in not_summed_above(ordered, lambda span: span.cost is not None)]
     return Spans(
         spans=ordered,
         outer=outer,
@@ -133,7 +134,7 @@ def read(spans: Any, field: str = "spans") -> Spans:
         started_at=next((span.started_at for span in ordered if span.started_at is not None), None),
         ended_at=max(ends, default=None),
         models=tuple(dict.fromkeys(span.model for span in ordered if span.model is not None)),
-        tokens=fields.sum_tokens(_not_summed_above(ordered, lambda span: bool(span.tokens))),
+        tokens=fields.sum_tokens(not_summed_above(ordered, lambda span: bool(span.tokens))),
         cost=math.fsum(cost for cost in costs if cost is not None) if costs else None,
         trace_id=trace_ids.pop() if len(trace_ids) == 1 else None,
     )
@@ -142,14 +143,6 @@ def read(spans: Any, field: str = "spans") -> Spans:
 def generations(spans: Spans) -> list[Span]:
     """The calls of language models, in order."""
     return [span for span in spans.spans if span.type == "GENERATION"]
-
-
-def retrieved(spans: Spans) -> str | None:
-    """What the retrievers found: the text of all their documents (mlflow.entities.Document), a blank line between."""
-    found = [span.output for span in spans.spans if span.type == "RETRIEVER" and isinstance(span.output, list)]
-    documents = [document for output in found for document in output if isinstance(document, dict)]
-    texts = [text for document in documents if isinstance(text := document.get("page_content"), str) and text]
-    return "\n\n".join(texts) or None
 
 
 def decoded(text: Any) -> Any:
@@ -198,13 +191,6 @@ def cost_of(cost: Any) -> tuple[float | None, Any]:
     return total, {kind: value for kind, value in cost.items() if kind != "total_cost"}
 
 
-def without_nulls(value: Any) -> Any:
-    """Parquet gives every object in a column the keys of all others, as nulls."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
 # --- one span ---------------------------------------------------------------------------------------------
 
 
@@ -221,7 +207,7 @@ def _span(row: Mapping[str, Any], place: str) -> tuple[Span, str | None]:
         elif key == "trace_id":
             trace_id = value
         elif key != "request_id":
-            rest[key] = without_nulls(value)
+            rest[key] = fields.without_nulls(value)
     _open_context(known, rest, place)
     span_id = hex_id(known.get("id"), f"{place}.span_id", 8)
     if span_id is None:
@@ -303,22 +289,10 @@ def _status_error(known: Mapping[str, Any], rest: dict[str, Any], place: str) ->
     if code.__class__ is str:
         code = code.removeprefix("STATUS_CODE_")
     if code in ("ERROR", 2):
-        return message or _exception(rest) or _NO_MESSAGE
+        return message or exception_in(rest.get("events")) or _NO_MESSAGE
     if code not in ("OK", "UNSET", 0, 1):
         _keep(rest, "status_code", code)
     _keep(rest, "status_message", message)
-    return None
-
-
-def _exception(rest: Mapping[str, Any]) -> str | None:
-    """The message of the last exception among the events."""
-    events = rest.get("events")
-    for event in reversed(events if isinstance(events, list) else []):
-        about = event.get("attributes") if isinstance(event, dict) else None
-        if isinstance(about, dict) and isinstance(about.get("exception.message"), str):
-            kind = about.get("exception.type")
-            said: str = about["exception.message"]
-            return f"{kind}: {said}" if isinstance(kind, str) and kind else said or None
     return None
 
 
@@ -366,25 +340,3 @@ def _error(outer: Sequence[Span], spans: Sequence[Span]) -> str | None:
         return last
     told = [span.error for span in spans if span.error not in (None, _NO_MESSAGE)]
     return told[-1] if told else last
-
-
-def _not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) -> list[Span]:
-    """The spans that have a count while none above them has: an outer one repeats the sum of those inside.
-
-    (mlflow, tracing/utils: usage and cost of a trace are added up so.)
-    """
-    by_id = {span.id: span for span in spans}
-    told: dict[str, bool] = {}
-    """Is there a count at this span, or above it?"""
-    for span in spans:
-        path: list[Span] = []
-        here: Span | None = span
-        while here is not None and here.id not in told:
-            told[here.id] = False  # ends the way up where parents run in a circle
-            path.append(here)
-            here = by_id.get(here.parent_id or "")
-        is_told = here is not None and told[here.id]
-        for step in reversed(path):
-            is_told = is_told or has_count(step)
-            told[step.id] = is_told
-    return [span for span in spans if has_count(span) and not told.get(span.parent_id or "", False)]

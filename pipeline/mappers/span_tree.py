@@ -8,6 +8,7 @@ For every format whose records are spans. The rules (formats.md section 0), the 
 | output | what the export states; the last root that has an output; the last answer of the last model call |
 | … of model calls in no shape that messages knows | as they stand |
 | … of a root that is a model call | its last user message, its last answer: the messages before repeat other turns |
+| … of an agent that has a list of messages | the same |
 | system | what is stated; the first model call with a system message |
 | started_at, ended_at | the first start, the last end (none while a root has not ended) |
 | status | PENDING where a root has neither end nor error, FAILED where the last root is in error, else COMPLETED |
@@ -150,6 +151,17 @@ def not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) -
     return [span for span in spans if has_count(span) and not told.get(span.parent_id or "", False)]
 
 
+def exception_in(events: Any) -> str | None:
+    """The last exception among the events of an OpenTelemetry span, as "type: message"."""
+    for event in reversed(events if isinstance(events, list) else []):
+        about = event.get("attributes") if isinstance(event, dict) else None
+        if isinstance(about, dict):
+            told = [about.get(f"exception.{part}") for part in ("type", "message")]
+            if said := ": ".join(text for text in told if isinstance(text, str) and text):
+                return said
+    return None
+
+
 def missing_parents(spans: Sequence[Span]) -> str | None:
     """Why these are not all spans of their trace, where parents tell it."""
     ids = {span.id for span in spans}
@@ -170,13 +182,17 @@ def _first(*sources: Iterable[Any]) -> Any:
 
 
 def _asked(root: Span) -> Any:
-    asked = messages.last_user(root.input) if root.type == "GENERATION" else None
+    asked = messages.last_user(root.input) if _has_messages(root, root.input) else None
     return root.input if asked is None else asked
 
 
 def _answered(root: Span) -> Any:
-    answered = messages.last_assistant(root.output) if root.type == "GENERATION" else None
+    answered = messages.last_assistant(root.output) if _has_messages(root, root.output) else None
     return root.output if answered is None else answered
+
+
+def _has_messages(root: Span, value: Any) -> bool:
+    return root.type == "GENERATION" or (root.type == "AGENT" and isinstance(value, list))
 
 
 def _status(roots: Sequence[Span]) -> Status:

@@ -30,7 +30,7 @@ def test_every_config_loads(config: Path) -> None:
 
 
 def test_the_demo_imports_all_but_what_is_broken_on_purpose(importer: Importer, emulator: RunningEmulator) -> None:
-    for config, created in ((ROOT / "configs" / "demo.yaml", 54), (ROOT / "configs" / "custom.yaml", 5)):
+    for config, created in ((ROOT / "configs" / "demo.yaml", 95), (ROOT / "configs" / "custom.yaml", 5)):
         done = importer.run(options=[str(config)])
         assert done.code == 0, done.out
         assert check_invariants(emulator, importer.last)["outcomes"]["created"] == created
@@ -40,7 +40,7 @@ def test_the_demo_imports_all_but_what_is_broken_on_purpose(importer: Importer, 
     again = importer.run(options=[str(ROOT / "configs" / "demo.yaml")])
     assert again.code == 0
     assert "not read again" in again.out
-    assert len(posts(emulator)) == sent == 59
+    assert len(posts(emulator)) == sent == 100
 
 
 def test_the_embedded_emulator_keeps_its_sessions_between_runs(importer: Importer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.mappers import MAPPERS
 from tests.formats import writers
 from tests.formats.canonical import CANONICAL, essence, expected
 from tests.unit.mappers.assembling import traces_of
@@ -40,7 +41,9 @@ def test_scattered_repeated_and_shuffled_records_make_the_same_traces(name: str)
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_recognised(name: str) -> None:
+def test_every_format_is_recognised_and_taken_for_no_other(name: str) -> None:
     module = _format(name)
     sample = [record for trace in CANONICAL.values() for record in module.write(trace)]
     assert module.MAPPER.detect(sample).confidence >= 0.7
+    others = [mapper for mapper in MAPPERS.values() if mapper is not module.MAPPER]
+    assert {mapper.name: found for mapper in others if (found := mapper.detect(sample).confidence) > 0.2} == {}

@@ -109,6 +109,35 @@ def test_a_wildchat_hash_alone_is_not_unique() -> None:
     assert (trace.id, trace.id_is_unique) == ("h", False)
 
 
+def test_the_first_wildchat_calls_its_hash_conversation_id() -> None:
+    row = {"conversation_id": "h", "timestamp": "2026-01-01T00:00:00Z", "conversation": QUESTION, "turn": 1,
+           "detoxify_moderation": [{"toxicity": 0.5}]}  # fmt: skip
+    trace = MAPPER.map_trace(row)
+    assert (trace.id, trace.id_is_unique, trace.conversation_id, trace.origin["shape"]) == (
+        "h",
+        False,
+        None,
+        "wildchat",
+    )
+
+
+def tau_bench(**changes: Any) -> dict[str, Any]:
+    info = {"task": {"user_id": "u", "instruction": "You want to fly."}, "source": "user", "user_cost": 0.5}
+    return {"task_id": 7, "reward": 0.0, "info": info, "trial": 1, "traj": QUESTION} | changes
+
+
+def test_a_run_of_tau_bench_is_named_after_its_task_and_trial_which_every_run_has() -> None:
+    trace = MAPPER.map_trace(tau_bench())
+    assert (trace.id, trace.id_is_unique, trace.conversation_id) == ("7-1", False, None)
+    assert (trace.turns, trace.status) == ((Turn(input="q", output="a"),), Status.COMPLETED)
+    assert trace.metadata == {"chat": {key: value for key, value in tau_bench().items() if key != "traj"}}
+
+
+def test_a_run_of_tau_bench_that_crashed_has_failed() -> None:
+    trace = MAPPER.map_trace(tau_bench(info={"error": "no answer", "traceback": "Traceback"}))
+    assert (trace.status, trace.error) == (Status.FAILED, "no answer")
+
+
 def test_the_time_of_a_wildchat_row_is_that_of_its_last_turn() -> None:
     trace = MAPPER.map_trace(wildchat(1))
     assert (trace.started_at, trace.ended_at) == (None, "2026-01-01T00:00:00.000000Z")
@@ -130,6 +159,7 @@ def test_an_unanswered_question_does_not_make_a_trace_pending() -> None:
         ({"text": "q"}, "no_messages", "mapping.trace.messages"),
         ({"messages": None}, "bad_field", "messages must be a list of messages, not null"),
         ({"conversations": []}, "empty_conversation", "conversations is an empty list"),
+        (tau_bench(traj=[]), "empty_conversation", "traj is an empty list"),
         ({"messages": QUESTION, "id": True}, "bad_field", "id must be a string or an integer"),
         ({"messages": [*QUESTION, {"content": "x"}]}, "bad_field", r"messages\[2\].role is missing"),
     ],

@@ -154,6 +154,39 @@ def test_times_of_messages_are_the_times_of_the_turn() -> None:
     assert (turn.started_at, turn.ended_at) == ("2026-01-01T08:00:00.000000Z", "2026-01-01T08:01:00.000000Z")
 
 
+def test_an_answer_that_was_spoken_is_its_transcript() -> None:
+    audio = {"id": "audio_1", "transcript": "hello", "data": "UklG"}
+    conversation = read(user("q"), assistant(None, audio=audio))
+    assert said(conversation) == [("q", "hello")]
+    assert conversation.message_fields == [{"index": 1, "audio": audio}]
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "signature": "s"},
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}", "parsed": {"a": 1}}},
+        {"id": 7, "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "c1", "type": "custom", "custom": {"name": "f", "input": "x"}},
+    ],
+)
+def test_a_call_that_holds_more_than_a_span_tells_is_kept_whole(unusual: dict[str, Any]) -> None:
+    conversation = read(user("q"), assistant(None, tool_calls=[call("g", id="c0"), unusual]))
+    assert [span.name for span in conversation.turns[0].spans] == ["g", "f"]
+    assert conversation.message_fields == [{"index": 1, "tool_calls": [unusual]}]
+
+
+def test_a_system_prompt_in_parts_that_say_more_than_their_text_is_kept_too() -> None:
+    content = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+    conversation = read({"role": "system", "content": content}, user("q"))
+    assert (conversation.system, conversation.message_fields) == ("Be brief.", [{"index": 0, "content": content}])
+
+
+def test_both_names_of_a_field_are_kept_where_both_are_there() -> None:
+    conversation = read({"role": "user", "content": "q", "from": "human", "value": "Q"}, assistant("a"))
+    assert conversation.message_fields == [{"index": 0, "from": "human", "value": "Q"}]
+
+
 def test_other_fields_of_a_message_are_kept_with_its_number() -> None:
     conversation = read(user("q", country="BE", toxic=False, note=None), assistant("a"))
     assert conversation.message_fields == [{"index": 0, "country": "BE", "toxic": False}]

@@ -7,6 +7,7 @@ import pytest
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.detect import Guess, detect_format, doubt
 from pipeline.mappers.mapper import Detection, Mapper
+from tests.unit.mappers import otlp_records
 
 UI = {"id": "1", "timestamp": "2026-01-01", "name": "n", "userId": "u", "sessionId": "s", "release": None, "tags": [],
       "public": False, "bookmarked": False, "input": "q", "output": "a"}  # fmt: skip
@@ -25,6 +26,13 @@ MLFLOW = {"info": {"trace_id": "tr-1", "state": "OK"}, "data": {"spans": []}}
 RUN = {"id": "1", "trace_id": "1", "run_type": "chain", "inputs": {"input": "q"}, "outputs": None, "extra": {}}
 UPDATE = {"id": "1", "dotted_order": "20260822T080000000000Z1", "end_time": "2026-01-01", "outputs": {}}
 EXAMPLE = {"inputs": {"question": "q"}, "outputs": {"answer": "a"}, "metadata": {}}
+TAU = {"task_id": 0, "reward": 1.0, "info": {}, "trial": 0, "traj": [{"role": "user", "content": "q"}]}
+PHOENIX = {"name": "n", "span_kind": "LLM", "context": {"trace_id": "1", "span_id": "2"}, "start_time": "2026-01-01"}
+BRAINTRUST = {"id": "1", "span_id": "s", "root_span_id": "t", "span_attributes": {"name": "n"}, "_xact_id": "1"}
+WEAVE = {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-01-01", "inputs": {}, "output": None}
+WEAVE_TABLE = {"id": "1", "trace_id": "t", "op_name": "f", "started_at": "2026-01-01", "inputs.q": "a"}
+DATADOG = {"trace_id": "t", "span_id": "s", "start_ns": 1, "span_kind": "llm", "ml_app": "a", "tags": []}
+DATADOG_EVENT = {"trace_id": "t", "span_id": "s", "start_ns": 1, "meta": {"span": {"kind": "llm"}}, "status": "ok"}
 WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation": [{"role": "user", "content": "q"}]}
 
 
@@ -48,9 +56,12 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (OPENAI, "chat"),
         (SHAREGPT, "chat"),
         (WILDCHAT, "chat"),
+        (TAU, "chat"),
         (OPIK, "opik"),
         (HELICONE, "helicone"),
         (MLFLOW, "mlflow"),
+        *[(record, "otlp") for record in otlp_records.VALID],
+        ({"resourceMetrics": []}, "otlp"),
         (RUN, "langsmith"),
         ({"run_type": "llm", "id": 1, "trace_id": 2}, "langsmith"),
         ({"run_id": "1", "run_type": "llm", "parent_run_id": None, "inputs": None}, "langsmith"),
@@ -60,6 +71,17 @@ WILDCHAT = {"conversation_hash": "h", "timestamp": "2026-01-01", "conversation":
         (UPDATE, "langsmith"),
         (EXAMPLE, "langsmith-dataset"),
         (EXAMPLE | {"id": "e", "dataset_id": "d", "outputs": None}, "langsmith-dataset"),
+        (PHOENIX, "openinference"),
+        (BRAINTRUST, "braintrust"),
+        ({"events": [BRAINTRUST], "cursor": "x"}, "braintrust"),
+        ({"data": [BRAINTRUST], "schema": {}, "cursor": None}, "braintrust"),
+        (WEAVE, "weave"),
+        ({"calls": [WEAVE]}, "weave"),
+        (WEAVE_TABLE, "weave"),
+        (DATADOG, "datadog"),
+        (DATADOG_EVENT, "datadog"),
+        ({"id": "s", "type": "span", "attributes": DATADOG}, "datadog"),
+        ({"data": [{"id": "s", "type": "span", "attributes": DATADOG}], "meta": {}, "links": {}}, "datadog"),
     ],
 )
 def test_each_format_is_recognised(record: Any, name: str) -> None:
@@ -111,11 +133,6 @@ def test_a_plain_log_with_times_is_not_taken_for_langfuse() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"resourceSpans": []}, "OTLP"),
-        ({"traceId": "1", "spanId": "2", "startTimeUnixNano": "3"}, "OTLP spans"),
-        ({"name": "n", "span_kind": "LLM", "context": {}}, "Phoenix"),
-        ({"data": [{"traceID": "1", "spans": []}]}, "Jaeger"),
-        ({"spans": [{"context": {}, "attributes": {}}]}, "OpenTelemetry spans"),
         ({"messages_display": "user: hi"}, "format: custom can map as input"),
     ],
 )
@@ -128,7 +145,6 @@ def test_a_known_format_that_comes_later_is_named(record: Any, words: str) -> No
 @pytest.mark.parametrize(
     "record",
     [
-        {"op_name": "f", "trace_id": "1", "inputs": {"q": 1}, "output": "a", "started_at": "2026-01-01"},
         {"inputs": {"q": 1}, "expectations": {"a": 1}},
         {"inputs": "q", "outputs": "a"},
         {"inputs": {"q": 1}, "outputs": {"a": 1}, "score": 1, "latency": 2},

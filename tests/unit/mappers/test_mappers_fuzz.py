@@ -1,9 +1,10 @@
-"""Whatever JSON comes in: a trace or a RejectedError, the same twice, and the input as it was."""
+"""Whatever JSON comes in: traces or a RejectedError, the same twice, and the input as it was."""
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,229 +18,8 @@ from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Trace
 from tests.unit.mappers.assembling import traces_of
+from tests.unit.mappers.valid_records import PIECES, VALID
 
-OBSERVATION = {
-    "id": "o1", "traceId": "t1", "projectId": "p", "parentObservationId": None, "type": "GENERATION", "name": "call",
-    "startTime": "2026-08-22T08:00:00.000Z", "endTime": "2026-08-22T08:00:01.000Z", "level": "ERROR",
-    "statusMessage": "no", "model": "m", "usageDetails": {"input": "12", "output": 3}, "costDetails": {"total": 0.1},
-    "totalCost": 0.1, "inputUsage": 12, "usage": {"input": 1, "unit": "TOKENS"}, "input": '{"a": 1}',
-    "output": '"x"', "metadata": '{"k": "v"}', "updatedAt": "2026-08-22T08:00:02.000Z",
-}  # fmt: skip
-LANGFUSE = {
-    "id": "t1", "timestamp": "2026-08-22T08:00:00.000Z", "name": "n", "sessionId": "s", "userId": "u", "release": "r",
-    "version": "v", "environment": "e", "tags": ["a"], "public": False, "bookmarked": True, "input": '{"q": 1}',
-    "output": "a", "metadata": {"k": 1}, "projectId": "p", "updatedAt": "2026-08-22T08:00:05.000Z", "latency": 1.5,
-    "totalCost": "0.25", "usageDetails": {"total": 5}, "observations": [OBSERVATION], "scores": [{"value": 1}],
-}  # fmt: skip
-MLFLOW_SPAN = {
-    "trace_id": "CvdlGRbNQ92ESOshHIAxnA==", "span_id": "AAAAAAAAAKo=", "parent_span_id": None, "name": "n",
-    "start_time_unix_nano": 1787385600000000000, "end_time_unix_nano": 1787385601000000000,
-    "events": [{"name": "exception", "time_unix_nano": 1, "attributes": {"exception.message": "m"}}],
-    "status": {"code": "STATUS_CODE_ERROR", "message": ""}, "links": [],
-    "attributes": {
-        "mlflow.traceRequestId": '"tr-1"', "mlflow.spanType": '"CHAT_MODEL"', "mlflow.llm.model": '"m"',
-        "mlflow.spanInputs": '{"messages": [{"role": "system", "content": "s"}]}', "mlflow.spanOutputs": '"a"',
-        "mlflow.chat.tokenUsage": '{"input_tokens": 1}', "mlflow.llm.cost": '{"total_cost": 0.5}', "k": "0.5",
-    },
-}  # fmt: skip
-MLFLOW = {
-    "info": {
-        "trace_id": "tr-1",
-        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "1"}},
-        "request_time": "2026-08-22T08:00:00.000Z", "state": "OK", "execution_duration_ms": 5, "request_preview": "q",
-        "trace_metadata": {"mlflow.trace.session": "s", "mlflow.trace.tokenUsage": "{", "mlflow.traceInputs": '"q"'},
-        "tags": {"mlflow.traceName": "n", "k": "v"}, "assessments": [{"feedback": {"value": 1}}],
-    },
-    "data": {"spans": [MLFLOW_SPAN, {**MLFLOW_SPAN, "span_id": "b", "parent_span_id": "AAAAAAAAAKo="}]},
-}  # fmt: skip
-MLFLOW_SPAN_2X = {
-    "name": "n", "context": {"span_id": "aa", "trace_id": "bb"}, "parent_id": None, "start_time": 1, "end_time": 2,
-    "status_code": "OK", "status_message": "", "attributes": MLFLOW_SPAN["attributes"], "events": [],
-}  # fmt: skip
-CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-SPAN = {
-    "id": "s1", "trace_id": "t1", "project_id": "p", "parent_span_id": None, "type": "llm", "name": "call",
-    "start_time": "2026-08-22 08:00:00+00:00", "end_time": "2026-08-22 08:00:01+00:00", "input": {"q": 1},
-    "output": "a", "metadata": {"k": 1}, "model": "m", "provider": "openai", "tags": ["a"], "duration": 1000.0,
-    "usage": {"prompt_tokens": 1, "original_usage.prompt_tokens": 1}, "total_estimated_cost": 0.1,
-    "error_info": {"exception_type": "E", "message": "no", "traceback": "t"},
-    "last_updated_at": "2026-08-22 08:00:02+00:00",
-}  # fmt: skip
-OPIK = {
-    key: SPAN[key]
-    for key in ("project_id", "name", "start_time", "end_time", "input", "output", "metadata", "tags", "error_info",
-                "usage", "total_estimated_cost", "duration", "last_updated_at")
-} | {"id": "t1", "thread_id": "c", "environment": "e", "feedback_scores": [{"name": "n", "value": 1}]}  # fmt: skip
-HELICONE = {
-    "request_id": "r1", "request_created_at": "2026-08-22 08:00:00.250", "response_created_at": "2026-08-22 08:00:01",
-    "response_status": 200, "request_user_id": "u", "delay_ms": 750, "cost": 0.1, "prompt_tokens": "12",
-    "completion_tokens": 3, "reasoning_tokens": 0, "request_model": "m", "response_model": "m2", "provider": "OPENAI",
-    "request_properties": {"Helicone-Session-Id": "s", "Helicone-Session-Path": "/a", "Environment": "e", "k": "v"},
-    "properties": {"k": "v"}, "asset_urls": {"a": "https://x.test/?s=1"}, "signed_body_url": "https://x.test/?s=1",
-    "updated_at": "2026-08-22 08:00:02", "scores": {"n": 1}, "helicone_user": None,
-}  # fmt: skip
-BODIES: list[dict[str, Any]] = [
-    {
-        "request_body": {
-            "messages": [
-                {"role": "system", "content": "s", "name": "n"},
-                {"role": "user", "content": "q"},
-                {"role": "assistant", "content": None, "tool_calls": [CALL]},
-                {"role": "tool", "tool_call_id": "c1", "content": "r"},
-            ]
-        },
-        "response_body": {"choices": [{"message": {"role": "assistant", "content": "a", "refusal": None}}]},
-    },
-    {
-        "request_body": {
-            "instructions": "i",
-            "input": [
-                {"role": "user", "content": [{"type": "input_text", "text": "q"}]},
-                {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
-                {"type": "function_call_output", "call_id": "c1", "output": "r"},
-                {"type": "reasoning", "summary": []},
-            ],
-        },
-        "response_body": {
-            "output": [
-                {"type": "reasoning", "id": "rs"},
-                {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a"}]},
-                {"type": "function_call", "call_id": "c2", "name": "f", "arguments": "{}"},
-            ]
-        },
-    },
-    {
-        "request_body": {
-            "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
-            "messages": [
-                {"role": "user", "content": "q"},
-                {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": {}}]},
-                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]},
-            ],
-        },
-        "response_body": {
-            "type": "message",
-            "content": [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "c2", "name": "f", "input": {}}],
-        },
-    },
-    {"request_body": {"helicone_message": "…"}, "response_body": {"error": {"message": "no"}}},
-]
-RUN = {
-    "id": "r1", "trace_id": "r1", "parent_run_id": None, "dotted_order": "20260822T080000000000Zr1", "name": "n",
-    "run_type": "llm", "start_time": "2026-08-22T08:00:00.000250", "end_time": "2026-08-22T08:00:01+00:00",
-    "status": "success", "error": None, "session_id": "p", "tags": ["a"], "is_root": True, "app_path": "/r",
-    "inputs": {"messages": [[{"lc": 1, "id": ["HumanMessage"], "kwargs": {"content": "q"}}]]},
-    "outputs": {
-        "generations": [[{"text": "a", "message": {"kwargs": {"content": "a", "usage_metadata": {"k": 1}}}}]],
-        "llm_output": {"token_usage": {"prompt_tokens": 1}, "model_name": "m"},
-        "usage_metadata": {"input_tokens": 1, "input_token_details": {"cache_read": 1}, "total_cost": 0.1},
-    },
-    "extra": {
-        "metadata": {"thread_id": "c", "user_id": "u", "ls_model_name": "m", "environment": "e", "revision_id": "v"},
-        "invocation_params": {"model": "m"}, "runtime": {"library": "l"},
-    },
-    "events": [{"name": "start", "time": "x"}, {"name": "new_token", "kwargs": {"token": "a"}}, {"name": "mine"}],
-    "feedback_stats": {"tone": {"n": 1, "avg": 0.5}}, "prompt_tokens": 1, "completion_tokens": "2", "total_tokens": 3,
-    "prompt_token_details": {"raw": {"cache_read": 1}}, "total_cost": "0.10", "prompt_cost": 0.1,
-    "inputs_s3_urls": {"ROOT": {"presigned_url": "/d?jwt=1"}}, "serialized": {"name": "n"}, "attachments": {"a": "b"},
-}  # fmt: skip
-CHILD_RUN = {
-    "id": "r2", "trace_id": "r1", "dotted_order": "20260822T080000000000Zr1.20260822T080001000000Zr2", "name": "t",
-    "run_type": "TOOL", "inputs": '{"input": "q"}', "outputs": '{"output": "a"}', "extra": "{}", "error": "no",
-    "metadata": {"k": 1}, "custom_metadata": {"k": 2}, "token_usage": {"total_tokens": 1}, "costs": {"total_cost": 1},
-    "parent_run_ids": ["r1"], "inputs_preview": "q", "latency_seconds": 1.5, "thread_id": "c",
-}  # fmt: skip
-UPDATE = {"id": "r1", "end_time": "2026-08-22T08:00:02Z", "outputs": {"output": "a"}, "extra": {"metadata": {"k": 1}}}
-VALID: dict[str, list[Any]] = {
-    "langfuse": [
-        LANGFUSE,
-        {"trace": {key: LANGFUSE[key] for key in ("id", "timestamp", "input")}, "observations": [OBSERVATION] * 2},
-    ],
-    "chat": [
-        {
-            "id": "1", "created": 1787000000, "model": "m", "usage": {"prompt_tokens": 1}, "metadata": {"k": 1},
-            "messages": [
-                {"role": "system", "content": "s"},
-                {"role": "user", "content": [{"type": "text", "text": "q"}]},
-                {"role": "assistant", "content": None, "tool_calls": [CALL], "function_call": {"name": "g"}},
-                {"role": "tool", "tool_call_id": "c1", "content": "r"},
-                {"role": "assistant", "content": "a", "timestamp": "2026-01-01"},
-            ],
-        },
-        {"id": "identity_0", "system": "s", "conversations": [{"from": "human", "value": "q"}]},
-        {
-            "conversation_hash": "h", "timestamp": "2026-01-01 00:00:00",
-            "conversation": [{"role": "user", "content": "q", "turn_identifier": 7}],
-        },
-    ],
-    "opik": [{"trace": OPIK, "spans": [SPAN, {**SPAN, "id": "s2"}], "downloaded_at": "x", "project_name": "n"}],
-    "helicone": [{**HELICONE, **bodies} for bodies in BODIES],
-    "mlflow": [
-        MLFLOW,
-        {"trace_id": "tr-1", "trace": json.dumps(MLFLOW), "state": "OK", "request_time": 5, "request": {"q": 1}},
-        {
-            "request_id": "r", "timestamp_ms": 5, "status": "ERROR", "execution_time_ms": 1, "request": "q",
-            "request_metadata": {"k": "v"}, "spans": [MLFLOW_SPAN_2X], "tags": {"k": "v"},
-        },
-        {"spans": [MLFLOW_SPAN]},
-    ],
-    "langsmith": [
-        RUN,
-        {"runs": [RUN, CHILD_RUN], "cursors": {"next": "x"}},
-        {"post": [{key: RUN[key] for key in ("id", "start_time", "run_type", "inputs", "extra")}], "patch": [UPDATE]},
-        {**RUN, "child_runs": [{"id": "r3", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
-        {**UPDATE, "dotted_order": RUN["dotted_order"]},
-    ],
-    "langsmith-dataset": [
-        {"inputs": {"messages": [{"role": "system"}]}, "outputs": {"output": "a"}, "metadata": {"k": 1}},
-        {"id": "e1", "dataset_id": "d", "inputs": '{"input": "q"}', "attachments": {"a": {"presigned_url": "/d?j=1"}}},
-    ],
-    "custom": [
-        {
-            "id": 7, "conversation_id": "c", "name": "n", "started_at": 1787000000, "tags": ["a"],
-            "status": "ok", "error": None, "system": "s", "input": {"q": 1}, "output": "a", "model": ["m"],
-            "tokens": {"input": "3"}, "cost": "0.5", "metadata": {"k": 1}, "revision": 3, "user_id": 1,
-            "messages": [{"role": "user", "content": "q"}], "turns": [{"input": 1, "tokens": 2, "cost": 1}],
-        }
-    ],
-}  # fmt: skip
-LANGFUSE_ROW = {
-    "id": "o1", "trace_id": "t1", "project_id": "p", "parent_observation_id": "t-t1", "type": "GENERATION",
-    "start_time": "2026-08-22 08:00:00.000000", "end_time": "2026-08-22 08:00:01.000000", "name": "n",
-    "level": "ERROR", "status_message": "no", "user_id": "u", "session_id": "s", "is_root_observation": True,
-    "metadata": {"k": "v"}, "provided_model_name": "m", "usage_details": {"input": 1}, "cost_details": '{"total": 1}',
-    "total_cost": 0.5, "tags": ["a"], "release": "r", "trace_name": "n", "input": "q", "output": '"a"',
-    "updated_at": "2026-08-22 08:00:02.000000", "tool_calls": ["{}"], "bookmarked": False,
-}  # fmt: skip
-LANGFUSE_SCORE = {
-    "id": "s1", "trace_id": "t1", "observation_id": "o1", "name": "n", "value": 1, "source": "API",
-    "data_type": "NUMERIC", "timestamp": "2026-08-22 08:00:00.000000", "comment": "c", "session_id": None,
-}  # fmt: skip
-PIECES: dict[str, list[Any]] = {
-    "langfuse": [
-        {**LANGFUSE, "observations": ["o1", "o2"], "scores": ["s1"]},
-        LANGFUSE,
-        {"trace": {key: LANGFUSE[key] for key in ("id", "timestamp", "input")}, "observations": [OBSERVATION]},
-        LANGFUSE_ROW,
-        {**LANGFUSE_ROW, "id": "t-t1", "parent_observation_id": "", "end_time": None},
-        {**LANGFUSE_ROW, "id": "o2", "parent_observation_id": "o1", "updated_at": None},
-        OBSERVATION | {"traceName": "n", "traceTags": ["a"], "traceTimestamp": "2026-08-22 08:00:00"},
-        LANGFUSE_SCORE,
-        {"id": "s2", "name": "n", "value": 1, "source": "EVAL", "subject": {"kind": "trace", "id": "t1"}},
-        {"data": [OBSERVATION, LANGFUSE_SCORE], "meta": {"cursor": "x"}},
-        {"id": "s", "createdAt": "2026-08-22", "projectId": "p", "traces": [LANGFUSE]},
-    ],
-    "langsmith": [
-        RUN,
-        CHILD_RUN,
-        {**CHILD_RUN, "id": "r3", "dotted_order": None, "parent_run_id": "r1", "run_id": "r3"},
-        {"runs": [RUN, CHILD_RUN], "cursors": {"next": "x"}, "trace_id": "r1"},
-        {"post": [{key: RUN[key] for key in ("id", "start_time", "run_type", "inputs", "extra")}], "patch": [UPDATE]},
-        {**RUN, "child_runs": [{"id": "r4", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
-        UPDATE,
-    ],
-}  # fmt: skip
-"""Records of one trace in each, as they lie scattered."""
 CUSTOM = [
     custom_mapper({key: key for key in KEYS if key not in ("messages", "turns")}),
     custom_mapper({"messages": "messages || input", "output": "output"}),
@@ -253,36 +33,7 @@ scalars = (
     | st.text(max_size=30) | st.text(st.characters(), max_size=5)
     | st.sampled_from(["", " ", "{}", "[", '"\\ud83d"', '["a"]', "2026-08-22", "user", "ok", "1e999", "\ud800"])
 )  # fmt: skip
-names = st.sampled_from(
-    sorted(
-        {
-            *LANGFUSE,
-            *OBSERVATION,
-            *LANGFUSE_ROW,
-            *LANGFUSE_SCORE,
-            *SPAN,
-            *OPIK,
-            *HELICONE,
-            *KEYS,
-            *RUN,
-            *CHILD_RUN,
-            *MLFLOW_SPAN,
-            *MLFLOW["info"],
-            *MLFLOW_SPAN["attributes"],
-            "spans",
-            "messages",
-            "conversation",
-            "role",
-            "content",
-            "trace",
-        }
-    )
-)
-anything = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names | st.text(max_size=6), inner, max_size=6),
-    max_leaves=20,
-)
+ALL_RECORDS = [record for table in (VALID, PIECES) for records in table.values() for record in records]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -292,6 +43,17 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     for key, inner in pairs:
         found += places(inner, (*path, key))
     return found
+
+
+names = st.sampled_from(sorted({*KEYS, *(path[-1] for path in places(ALL_RECORDS) if isinstance(path[-1], str))}))
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names | st.text(max_size=6), inner, max_size=6),
+    max_leaves=20,
+)
+
+OF_SPANS = frozenset(["otlp", "openinference", "langsmith", "braintrust", "weave", "datadog"])
+"""Formats whose records are spans, so that a trace has some, and one turn."""
 
 
 @st.composite
@@ -310,85 +72,66 @@ def mutated(draw: st.DrawFn, valid: list[Any]) -> Any:
     return record
 
 
-def check(mapper: Mapper, record: Any) -> None:
-    before = json.dumps(record)
-    results: list[Any] = []
-    for _ in range(2):
-        try:
-            results.append(mapper.map_trace(record))
-        except RejectedError as error:
-            assert error.kind and str(error)
-            results.append((error.kind, str(error)))
-    assert json.dumps(record) == before
-    assert results[0] == results[1]
-    if isinstance(results[0], Trace):
-        assert results[0].turns
-        ids = [span.id for turn in results[0].turns for span in turn.spans]
-        assert len(ids) == len(set(ids))
-
-
-@pytest.mark.parametrize(("name", "mapper"), ALL)
-@given(record=anything)
-@settings(max_examples=150, deadline=None)
-def test_any_json_gives_a_trace_or_a_rejected_error(name: str, mapper: Mapper, record: Any) -> None:
-    check(mapper, record)
-
-
-@pytest.mark.parametrize(("name", "mapper"), ALL)
-@given(data=st.data())
-@settings(max_examples=250, deadline=None)
-def test_a_damaged_record_gives_a_trace_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
-    check(mapper, data.draw(mutated(VALID[name])))
-
-
-def check_scattered(mapper: Mapper, records: list[Any]) -> None:
-    before = json.dumps(records)
-    results: list[Any] = []
-    for _ in range(2):
-        kept = [record for record in records if is_placed(mapper, record)]
-        try:
-            results.append(traces_of(mapper, kept))
-        except RejectedError as error:
-            assert error.kind and str(error)
-            results.append((error.kind, str(error)))
-    assert json.dumps(records) == before
-    assert results[0] == results[1]
-    for trace in results[0] if isinstance(results[0], list) else ():
-        ids = [span.id for turn in trace.turns for span in turn.spans]
-        assert trace.turns
-        assert len(ids) == len(set(ids))
-
-
-def is_placed(mapper: Mapper, record: Any) -> bool:
-    """Is it told what each of its parts belongs to? (What cannot be told is rejected, and the others are not.)"""
+def is_placed(mapper: Mapper, value: Any) -> bool:
+    """Is it told what this belongs to? (What cannot be told is rejected alone, and the others are not.)"""
     try:
-        for _, value in mapper.split(record) if mapper.split else [("", record)]:
-            if mapper.piece_of is None or mapper.piece_of(value) is None:
-                mapper.map_trace(value)
+        if mapper.piece_of is None or mapper.piece_of(value) is None:
+            mapper.map_trace(value)
     except RejectedError as error:
         assert error.kind and str(error)
         return False
     return True
 
 
-@pytest.mark.parametrize("name", sorted(PIECES))
-@given(records=st.lists(anything, max_size=4))
+def lines_of(mapper: Mapper, record: Any) -> list[Any]:
+    """The parts of a record that are not rejected by themselves, as far as it can be cut into parts."""
+    try:
+        parts = [value for _, value in mapper.split(record)] if mapper.split else [record]
+    except RejectedError as error:
+        assert error.kind and str(error)
+        return []
+    return [value for value in parts if is_placed(mapper, value)]
+
+
+def outcome(work: Callable[[], Any]) -> Any:
+    """What comes out, or why it is rejected."""
+    try:
+        return work()
+    except RejectedError as error:
+        assert error.kind and str(error)
+        return error.kind, str(error)
+
+
+def check(mapper: Mapper, records: list[Any]) -> None:
+    """Each alone, and all together with the first one twice: traces or a RejectedError, and the same again."""
+    before = json.dumps(records)
+    lines = [line for record in [*records, *records[:1]] for line in lines_of(mapper, record)]
+    together = outcome(lambda: traces_of(mapper, lines))
+    alone = [outcome(lambda record=record: mapper.map_trace(record)) for record in records]
+    assert together == outcome(lambda: traces_of(mapper, lines))
+    assert alone == [outcome(lambda record=record: mapper.map_trace(record)) for record in records]
+    assert json.dumps(records) == before
+    traces = [*alone, *(together if isinstance(together, list) else ())]
+    for trace in (trace for trace in traces if isinstance(trace, Trace)):
+        ids = [span.id for turn in trace.turns for span in turn.spans]
+        assert trace.turns
+        assert len(ids) == len(set(ids))
+        assert mapper.name not in OF_SPANS or (ids and len(trace.turns) == 1)
+
+
+@pytest.mark.parametrize(("name", "mapper"), ALL)
+@given(records=st.lists(anything, min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None)
-def test_any_records_together_give_traces_or_a_rejected_error(name: str, records: list[Any]) -> None:
-    check_scattered(MAPPERS[name], records)
+def test_any_json_gives_traces_or_a_rejected_error(name: str, mapper: Mapper, records: list[Any]) -> None:
+    check(mapper, records)
 
 
-@pytest.mark.parametrize("name", sorted(PIECES))
+@pytest.mark.parametrize(("name", "mapper"), ALL)
 @given(data=st.data())
 @settings(max_examples=400, deadline=None)
-def test_damaged_records_together_give_traces_or_a_rejected_error(name: str, data: st.DataObject) -> None:
-    records = data.draw(st.lists(mutated(PIECES[name]) | st.sampled_from(PIECES[name]), max_size=6))
-    check_scattered(MAPPERS[name], records)
-
-
-@pytest.mark.parametrize("name", sorted(PIECES))
-def test_the_scattered_records_that_are_damaged_were_one_valid_trace(name: str) -> None:
-    assert len(traces_of(MAPPERS[name], PIECES[name])) == 1
+def test_damaged_records_give_traces_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
+    valid = [*VALID[name], *PIECES.get(name, ())]
+    check(mapper, data.draw(st.lists(mutated(valid) | st.sampled_from(valid) | anything, min_size=1, max_size=6)))
 
 
 @pytest.mark.parametrize("name", sorted(MAPPERS))
@@ -396,7 +139,26 @@ def test_the_records_that_are_damaged_were_valid(name: str) -> None:
     assert all(isinstance(MAPPERS[name].map_trace(record), Trace) for record in VALID[name])
 
 
-@given(sample=st.lists(anything | mutated([record for records in VALID.values() for record in records]), max_size=6))
+def test_every_format_whose_records_are_pieces_has_some_that_are_damaged() -> None:
+    assert sorted(PIECES) == sorted(name for name, mapper in MAPPERS.items() if mapper.piece_of is not None)
+
+
+@pytest.mark.parametrize("name", sorted(PIECES))
+def test_the_scattered_records_that_are_damaged_were_one_valid_trace(name: str) -> None:
+    assert len(traces_of(MAPPERS[name], PIECES[name])) == 1
+
+
+@pytest.mark.parametrize(("name", "record"), [(name, record) for name in PIECES for record in PIECES[name]])
+def test_a_line_says_the_same_alone_and_in_its_document(name: str, record: Any) -> None:
+    mapper = MAPPERS[name]
+    lines = lines_of(mapper, record)
+    assert lines
+    assert [line for each in lines for line in lines_of(mapper, each)] == lines
+    expected = outcome(lambda: traces_of(mapper, [record]))
+    assert outcome(lambda: traces_of(mapper, lines)) == outcome(lambda: traces_of(mapper, lines[::-1])) == expected
+
+
+@given(sample=st.lists(anything | mutated(ALL_RECORDS), max_size=6))
 @settings(max_examples=200, deadline=None)
 def test_detection_never_fails_and_always_has_a_sentence(sample: list[Any]) -> None:
     guess = detect_format(sample)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RejectedError
-from pipeline.mappers.mlflow_spans import Spans, decoded, hex_id, read, retrieved
+from pipeline.mappers.mlflow_spans import Spans, decoded, hex_id, read
+from pipeline.mappers.span_tree import retrieved
 from pipeline.models import Span, Status
 
 SECOND = 1_000_000_000
@@ -228,8 +229,8 @@ def test_the_trace_is_named_by_its_spans_where_they_agree() -> None:
 def test_the_texts_of_retrieved_documents_are_joined() -> None:
     documents = [{"page_content": "One.", "metadata": {}}, {"page_content": "Two.", "id": "d"}, {"other": 1}, "text"]
     retriever = {"mlflow.spanType": "RETRIEVER", "mlflow.spanOutputs": documents}
-    assert retrieved(read([span(attributes=retriever)])) == "One.\n\nTwo."
-    assert retrieved(read([span()])) is None
+    assert retrieved(read([span(attributes=retriever)]).spans) == "One.\n\nTwo.\n\ntext"
+    assert retrieved(read([span()]).spans) is None
 
 
 @pytest.mark.parametrize("spans", [None, "", [], "[]"])

@@ -187,19 +187,3 @@ def test_plain_transcripts_are_not_recognised_but_can_be_mapped() -> None:
     assert "messages_display" in doubt(guess)
     mapper = custom_mapper({"input": "messages_display"})
     assert [mapper.map_trace(row).turns[0].input for row in rows] == [row["messages_display"] for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("otlp/opentelemetry-proto-trace.json", "OTLP"),
-        ("otlp/agentevals-k8s.json", "Jaeger"),
-        ("otlp/any-agent-OPENAI_trace.json", "OpenTelemetry"),
-    ],
-)
-def test_formats_that_come_later_are_named(file: str, name: str) -> None:
-    text = (SAMPLES / file).read_text(encoding="utf-8")
-    sample = [json.loads(line) for line in text.splitlines()] if file.endswith(".jsonl") else [json.loads(text)]
-    guess = detect_format(sample)
-    assert not guess.is_sure
-    assert f"looks like {name}" in doubt(guess).replace("a list of ", "").replace("a ", "")

@@ -31,7 +31,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_built_in_mappers_are_found_by_name() -> None:
-    names = ("langfuse", "chat", "mlflow", "opik", "helicone", "langsmith", "langsmith-dataset")
+    names = {"langfuse", "langsmith", "langsmith-dataset", "openinference", "mlflow", "opik", "helicone", "chat"}
+    names |= {"braintrust", "weave", "datadog", "otlp"}
     assert {name: find_mapper(name).name for name in MAPPERS} == {name: name for name in names}
 
 
@@ -57,7 +58,11 @@ def test_detection_may_ask_for_all_that_is_installed() -> None:
     ("name", "words"),
     [
         ("langfuze", r"langfuze is not a format; did you mean langfuse\? Known are auto, "),
-        ("zzz", "known are auto, chat, custom, helicone, langfuse, langsmith, langsmith-dataset, mlflow, opik"),
+        (
+            "zzz",
+            "known are auto, braintrust, chat, custom, datadog, helicone, langfuse, langsmith, langsmith-dataset, "
+            "mlflow, openinference, opik, otlp, weave",
+        ),
         ("custom", "needs mapping.trace"),
     ],
 )

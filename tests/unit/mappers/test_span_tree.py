@@ -48,13 +48,31 @@ def test_of_a_root_that_is_a_model_call_the_last_question_and_answer_count() -> 
     )
     assert (trace.turns[0].input, trace.turns[0].output) == ("hi", "hello")
     assert trace.turns[0].spans[0].input == asked
-    call = one(span("a", type="GENERATION", input={"k": 1}, output={"tool_calls": [{}]}))
-    assert (call.turns[0].input, call.turns[0].output) == ({"k": 1}, {"tool_calls": [{}]})
+
+
+HISTORY = [{"role": "user", "content": "old"}, {"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    ("type", "given", "asked"),
+    [
+        ("AGENT", HISTORY, "hi"),
+        ("AGENT", {"query": "hi", "plan": "free"}, {"query": "hi", "plan": "free"}),
+        ("CHAIN", HISTORY, HISTORY),
+    ],
+)
+def test_of_an_agents_list_of_messages_the_last_question_counts(type: str, given: Any, asked: Any) -> None:
+    assert one(span("a", type=type, input=given)).turns[0].input == asked
 
 
 def test_a_model_call_in_an_unknown_shape_counts_as_it_stands() -> None:
     trace = one(span("a"), span("b", "a", 1, type="GENERATION", input={"args": ["ask"]}, output={"reply": ["answer"]}))
     assert (trace.turns[0].input, trace.turns[0].output) == ({"args": ["ask"]}, {"reply": ["answer"]})
+
+
+def test_a_root_model_call_whose_messages_cannot_be_read_is_shown_whole() -> None:
+    trace = one(span("a", type="GENERATION", input={"image": 1}, output=[{"tool_calls": [1]}]))
+    assert (trace.turns[0].input, trace.turns[0].output) == ({"image": 1}, [{"tool_calls": [1]}])
 
 
 def test_a_missing_parent_marks_the_trace_as_partial_and_keeps_the_span() -> None:
@@ -152,3 +170,8 @@ def test_the_system_prompt_is_found_in_every_shape(value: Any) -> None:
 @pytest.mark.parametrize("value", [None, 5, True, [], {}, "", {"messages": 5}, [[[]]], {"a": {"b": {}}}])
 def test_what_holds_no_messages_says_nothing(value: Any) -> None:
     assert (last_user(value), last_assistant(value), system_of(value)) == (None, None, None)
+
+
+def test_parts_of_a_message_of_an_odd_type_are_kept() -> None:
+    parts = [{"type": ["thinking"]}, {"type": "thinking", "thinking": "…"}]
+    assert last_user({"role": "user", "content": parts}) == [{"type": ["thinking"]}]
