@@ -252,5 +252,5 @@ def _why_nothing(pattern: str) -> str:
     if glob.has_magic(pattern):
         return "no file matches"
     if Path(pattern).is_dir():
-        return "no export in this folder (.jsonl, .ndjson, .json, .parquet, compressed or not)"
+        return "no export in this folder (.jsonl, .ndjson, .json, .csv, .parquet, compressed or not)"
     return "there is no such file or folder"

@@ -3,7 +3,8 @@
 opening.py     a file as blocks of bytes, decompressed
 sniffing.py    what those bytes are
 jsonl.py       lines                      json_values.py   arrays and documents
-parquet.py     rows (columns.py: types)   rejects.py       what an earlier run rejected
+parquet.py     rows (columns.py: types)   csv_rows.py      rows of CSV
+rejects.py     what an earlier run rejected
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.models import Problem, Record
+from pipeline.readers.csv_rows import delimiter_of, read_csv
 from pipeline.readers.json_values import read_json_values
 from pipeline.readers.jsonl import read_jsonl
 from pipeline.readers.opening import BLOCK_BYTES, open_blocks, starts_with
@@ -20,7 +22,8 @@ from pipeline.readers.rejects import read_rejects
 from pipeline.readers.sniffing import Content, content_of, peek
 
 LINE_SUFFIXES = (".jsonl", ".ndjson")
-EXPORT_SUFFIXES = (*LINE_SUFFIXES, ".json", ".parquet", ".pq")
+ROW_SUFFIXES = (".csv", ".tsv")
+EXPORT_SUFFIXES = (*LINE_SUFFIXES, *ROW_SUFFIXES, ".json", ".parquet", ".pq")
 COMPRESSION_SUFFIXES = (".gz", ".zst", ".zstd", ".bz2", ".xz")
 
 
@@ -45,15 +48,25 @@ def read_records(
         return
     with open_blocks(path, block_bytes) as stream:
         head, is_all, blocks = peek(stream)
-        content = content_of(head, is_all=is_all, is_named_lines=_bare_name(path.name).endswith(LINE_SUFFIXES))
+        content = content_of(head, is_all=is_all, named=_named(path.name))
         if content is Content.LINES:
             yield from read_jsonl(blocks, name=name, max_record_bytes=max_record_bytes)
         elif content is Content.DOCUMENTS:
             yield from read_json_values(blocks, name=name, max_record_bytes=max_record_bytes)
+        elif content is Content.ROWS:
+            yield from read_csv(blocks, name=name, max_record_bytes=max_record_bytes, delimiter=delimiter_of(head))
         elif content is Content.REJECTS:
             yield from read_rejects(blocks, name=name, max_record_bytes=max_record_bytes)
         elif content is not Content.NOTHING:
             yield Record(name, 1, "file", None, b"", Problem("not_an_export", f"this file is {content}"))
+
+
+def _named(name: str) -> Content | None:
+    """What a name says about how the file is cut, where its content leaves that open."""
+    bare = _bare_name(name)
+    if bare.endswith(LINE_SUFFIXES):
+        return Content.LINES
+    return Content.ROWS if bare.endswith(ROW_SUFFIXES) else None
 
 
 def _bare_name(name: str) -> str:

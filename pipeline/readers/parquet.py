@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.json_text import NO_REPAIRS, clean, encode_counted
 from pipeline.models import Problem, Record
 from pipeline.readers.jsonl import too_long_problem
 from pipeline.readers.opening import open_file
+from pipeline.readers.rows import row_record
 
 BATCH_BYTES = 2 << 20
 _BATCH_ROWS = 128
@@ -108,7 +108,7 @@ def _records(batch: Any, names: list[str], name: str, row: int) -> Iterator[Reco
         return
     rows = zip(*columns, strict=True) if columns else [()] * batch.num_rows
     for number, values in enumerate(rows, row + 1):
-        yield _finished(dict(zip(names, values, strict=True)), {}, name, number)
+        yield row_record(dict(zip(names, values, strict=True)), {}, name, number, f"row {number}")
 
 
 def _record(one_row: Any, names: list[str], name: str, number: int) -> Record:
@@ -123,12 +123,4 @@ def _record(one_row: Any, names: list[str], name: str, number: int) -> Record:
             byte = error.object[error.start]
             problem = Problem("not_utf8", f"column {column_name} is not UTF-8 (byte 0x{byte:02x})")
             return Record(name, number, f"row {number}", None, b"", problem)
-    return _finished(data, repairs, name, number)
-
-
-def _finished(data: dict[str, Any], repairs: dict[str, int], name: str, number: int) -> Record:
-    raw, replaced = encode_counted(data)
-    if replaced and replaced.keys() - {"big_integer"}:  # NUL characters: the data still holds them
-        data, more = clean(data)
-        repairs = {**repairs, **more}
-    return Record(name, number, f"row {number}", data, raw, None, repairs or NO_REPAIRS)
+    return row_record(data, repairs, name, number, f"row {number}")
