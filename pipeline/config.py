@@ -52,6 +52,8 @@ class SourceConfig(_Section):
     session_per: Literal["trace", "conversation"] = "trace"
     allow_empty: bool = False
     """May a path or pattern match nothing? True for nightly jobs."""
+    import_incomplete: bool = False
+    """Also files of a blob export whose window has no manifest yet?"""
     max_record_bytes: int = Field(default=33_554_432, gt=0)
 
     @field_validator("paths", mode="before")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.clock import Clock, iso
 from pipeline.config import Config
 from pipeline.errors import StoppedError, UsageError
+from pipeline.finding import Found
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
 from pipeline.ledger.parts import PartIndex
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
-from pipeline.plan import Source, fingerprint, left_out, recognise
+from pipeline.plan import Source, recognise
+from pipeline.readers.places import fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class Job:
     """Records in files that are done, which were rejected when those were read."""
     differing_before: int
     """Sessions of files that are done, whose content on the server was another one and was left so."""
-    left_out: tuple[Path, ...]
-    """Files in the source folders that nobody looks at."""
+    found: Found
+    """All that there is, also files that are done, and those that nobody looks at."""
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
@@ -72,7 +73,7 @@ class Job:
             )
 
 
-def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
+def open_job(config: Config, database: Database, found: Found, clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
     try:
         to_session = session_mapper(
@@ -81,6 +82,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
+    files = found.places
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, _anchor(config))
     paths = runs.path_ids([str(file) for file in files])
@@ -138,7 +140,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         fingerprints={paths[source.name]: source.fingerprint for source in sources},
         rejected_before=sum(file.rejects for file in done_before),
         differing_before=sum(file.differing for file in done_before),
-        left_out=tuple(left_out(config)),
+        found=found,
         killed=killed,
     )
 

@@ -19,8 +19,9 @@ from pipeline.job import Job
 from pipeline.ledger.sessions import Batch, Progress
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Record, Reject, SessionImport, Trace
-from pipeline.plan import Source, fingerprint_or_gone
+from pipeline.plan import Source
 from pipeline.readers import read_records
+from pipeline.readers.places import fingerprint_or_gone
 from pipeline.units import DEFECTS, mapper_of, units_of
 
 BATCH_SESSIONS = 400
@@ -144,7 +145,7 @@ class _Preparation:
             else:
                 if self._job.config.limit is None:  # what the limit leaves out is for another run
                     finished = self._finished if has_waiting else collected.finished
-                    finished[source.name] = fingerprint_or_gone(source.path)
+                    finished[source.name] = fingerprint_or_gone(source.place)
             if has_waiting and source.mapper is not None:
                 collected.part_files.append((source.name, source.fingerprint, source.mapper.name))
             collected.touched.add(source.name)
@@ -157,7 +158,7 @@ class _Preparation:
     def _records(self, source: Source) -> Iterator[Record]:
         max_bytes = self._job.config.source.max_record_bytes
         try:
-            yield from read_records(source.path, name=source.name, max_record_bytes=max_bytes)
+            yield from read_records(source.place, name=source.name, max_record_bytes=max_bytes)
         except UsageError as error:  # it was there when the run began
             raise StoppedError(f"{error}; it went while the run was on. Run again to go on") from error
 

@@ -98,7 +98,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             error=error,
             rejected_before=job.rejected_before if run is job.run else 0,
             differing_before=job.differing_before if run is job.run else 0,
-            left_out=job.left_out if run is job.run else (),
+            found=job.found if run is job.run else None,
         )
         write_summary(run.folder, summary)
     except OSError as problem:

@@ -10,8 +10,8 @@ from pipeline.assembly.scattered import Scattered, trace_key
 from pipeline.errors import RejectedError, UsageError
 from pipeline.job import Job
 from pipeline.mappers import find_mapper
-from pipeline.plan import fingerprint_or_gone
 from pipeline.readers import read_records
+from pipeline.readers.places import fingerprint_or_gone
 from pipeline.units import DEFECTS, units_of
 
 

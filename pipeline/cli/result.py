@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 REJECTS_SHOWN = 5
 EMPTY_SHOWN = 5
+LEFT_OUT_SHOWN = 5
 _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
@@ -152,6 +153,21 @@ def _print_empty(summary: dict[str, Any], say: Say) -> None:
         )
 
 
+def _print_found(summary: dict[str, Any], say: Say) -> None:
+    """What lies in the sources and was not read, or should lie there."""
+    incomplete = "wait for their window's manifest (--import-incomplete takes them as they are)"
+    for key, what in (
+        ("left_out", "were not looked at, as they are no exports by their names"),
+        ("incomplete", f"of a blob export that is not finished {incomplete}"),
+        ("missing", "are named by a manifest and are NOT there: copy them again"),
+    ):
+        count, files = summary[key]["count"], summary[key]["files"][:LEFT_OUT_SHOWN]
+        if count:
+            more = f" and {count - len(files):,} more" if count > len(files) else ""
+            names = ", ".join(unique_tail(file, summary[key]["files"]) for file in files)
+            say(f"  {count:,} {'file' if count == 1 else 'files'} {what}: {safe(names)}{more}")
+
+
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["records_repaired"]:
@@ -159,6 +175,7 @@ def _print_counts(summary: dict[str, Any], say: Say) -> None:
             f"  {summary['records_repaired']:,} records had values replaced or cut "
             "(metadata.repaired and metadata.cut of their sessions tell what)"
         )
+    _print_found(summary, say)
     _print_empty(summary, say)
     for reason, count in summary["records_ignored"].items():
         say(f"  {count:,} were ignored: {reason}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
+from pipeline.finding import Found
 from pipeline.ledger.runs import RunRow, SourceRow, Totals
 from pipeline.models import Outcome
 
@@ -29,7 +29,7 @@ def summarise(
     error: str | None,
     rejected_before: int = 0,
     differing_before: int = 0,
-    left_out: Sequence[Path] = (),
+    found: Found | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     return {
@@ -58,7 +58,9 @@ def summarise(
         "peak_rss_bytes": peak_rss_bytes,
         "config_sha256": config_sha256,
         "version": __version__,
-        "left_out": {"count": len(left_out), "files": [str(path) for path in left_out[:LEFT_OUT_SHOWN]]},
+        "left_out": _counted(found.left_out if found else ()),
+        "incomplete": _counted(found.incomplete if found else ()),
+        "missing": _counted(found.missing if found else ()),
         "sources": [
             {
                 "source": source.path,
@@ -70,6 +72,10 @@ def summarise(
             for source in sources
         ],
     }
+
+
+def _counted(files: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(files), "files": list(files[:LEFT_OUT_SHOWN])}
 
 
 def is_balanced(totals: Totals) -> bool:

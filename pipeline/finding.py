@@ -1,0 +1,143 @@
+"""Which files there are to read, and in which order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import UsageError
+from pipeline.layouts import committed
+from pipeline.readers import is_export
+from pipeline.readers.places import Place, in_reading_order
+
+RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
+"""All together in a folder, they are what a run has left there, and no exports."""
+STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock")
+RESULT_NAMES = (
+    "manifest.parquet",
+    "manifest.jsonl",
+    "rejects.jsonl",
+    "summary.json",
+    "conversations.scratch",
+    "spill.scratch",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to read, in this order, and what is not read though it lies there."""
+
+    places: Sequence[Place]
+    left_out: Sequence[str] = ()
+    """Files in the source folders that are no exports by their names, or cannot be opened: nobody looks at them."""
+    incomplete: Sequence[str] = ()
+    """Files of a blob export whose window has no manifest; with source.import_incomplete, none."""
+    missing: Sequence[str] = ()
+    """Files that a manifest names and that are not there."""
+
+
+def find_sources(config: Config) -> Found:
+    """Expand paths, folders and globs: sorted, each file once. Raises UsageError for what is not there."""
+    left_out: list[str] = []
+    found: dict[str, Path] = {}
+    real_folder = cache(os.path.realpath)  # it looks at every part of a path: once a folder, not once a file
+    for pattern in config.source.paths:
+        if "://" in pattern:
+            raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
+        is_own = _own_files(config, pattern)
+        matches = [Path(os.path.abspath(match)) for match in _expand(pattern, is_own, left_out)]
+        if not matches and not config.source.allow_empty:
+            raise UsageError(
+                f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
+                "where having nothing to do is normal"
+            )
+        for match in matches:
+            _require_utf8(match)
+            real = (
+                os.path.realpath(match) if match.is_symlink() else os.path.join(real_folder(match.parent), match.name)
+            )
+            found.setdefault(real, match)
+    whole = committed(in_reading_order(found.values()), keep_incomplete=config.source.import_incomplete)
+    return Found(whole.places, sorted(set(left_out)), [str(place) for place in whole.incomplete], whole.missing)
+
+
+def _expand(pattern: str, is_own: Callable[[str], bool], left_out: list[str]) -> Iterator[str]:
+    if not glob.has_magic(pattern) or os.path.lexists(pattern):
+        path = Path(pattern)
+        if path.is_dir():
+            for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
+                names[:] = _folders_to_enter(folder, names, is_own)
+                results = RESULTS if RESULTS.issubset(files) else frozenset()
+                for name in files:
+                    file = os.path.join(folder, name)
+                    if name in results or is_own(file):
+                        continue
+                    if is_export(name) and Path(file).is_file():
+                        yield file
+                    elif not name.startswith("."):
+                        left_out.append(os.path.abspath(file))
+        elif path.is_file():
+            yield pattern
+        elif path.exists():
+            raise UsageError(f"{pattern}: not a regular file (a pipe or a device); write the data to a file first")
+        return
+    for match in glob.iglob(pattern, recursive=True):
+        if Path(match).is_file() and not is_own(match):
+            yield match
+
+
+def _folders_to_enter(folder: str, names: Iterable[str], is_own: Callable[[str], bool]) -> list[str]:
+    return sorted(name for name in names if not name.startswith(".") and not is_own(os.path.join(folder, name)))
+
+
+def _own_files(config: Config, pattern: str) -> Callable[[str], bool]:
+    """What this tool writes itself is no source, where folders and patterns are looked through.
+
+    A state or output folder below them is left out whole. In one that holds the sources, only what is ours is.
+    """
+    is_pattern = glob.has_magic(pattern) and not os.path.lexists(pattern)
+    root = Path(os.path.realpath((_folder_of(pattern) if is_pattern else pattern) or os.curdir))
+    ours: list[str] = []
+    for folder, names in ((config.state_dir, STATE_NAMES), (config.output_dir, RESULT_NAMES)):
+        if folder is not None:
+            real = os.path.realpath(folder)
+            ours += [os.path.join(real, name) for name in names] if root.is_relative_to(real) else [real]
+    real_folder = lru_cache(maxsize=1_000)(os.path.realpath)  # one look at the disk for all files of a folder
+
+    def is_own(path: str) -> bool:
+        folder, name = os.path.split(path)
+        real = os.path.join(real_folder(folder or os.curdir), name)
+        return any(real == one or real.startswith(f"{one}{os.sep}") for one in ours)
+
+    return is_own
+
+
+def _folder_of(pattern: str) -> str:
+    """The folder before the first wildcard."""
+    return re.sub(r"[^/]*$", "", re.split(r"[*?\[]", pattern, maxsplit=1)[0])
+
+
+def _require_utf8(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UsageError(f"{shown}: this file's name is not UTF-8; rename it, or leave it out") from error
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
+
+
+def _why_nothing(pattern: str) -> str:
+    if glob.has_magic(pattern):
+        return "no file matches"
+    if Path(pattern).is_dir():
+        return "no export in this folder (.jsonl, .ndjson, .json, .csv, .parquet, compressed or not)"
+    return "there is no such file or folder"

@@ -1,0 +1,62 @@
+"""Where a source lies, and what tells whether it has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.readers.opening import open_file
+
+FINGERPRINT_BYTES = 65_536
+
+Place = Path
+
+
+def fingerprint(place: Place) -> str:
+    """Size, mtime (ns) and a hash of the first and last 64 KiB: changes whenever a file does, and costs little."""
+    try:
+        with place.open("rb") as file:
+            digest = hashlib.sha256(file.read(FINGERPRINT_BYTES))
+            status = os.fstat(file.fileno())
+            file.seek(max(status.st_size - FINGERPRINT_BYTES, 0))
+            digest.update(file.read(FINGERPRINT_BYTES))
+    except OSError as error:
+        raise UsageError(f"{place}: cannot be read ({error.strerror})") from error
+    return f"{status.st_size}:{status.st_mtime_ns}:{digest.hexdigest()[:32]}"
+
+
+def fingerprint_or_gone(place: Place) -> str:
+    """The fingerprint now; what is gone has none that was seen before."""
+    try:
+        return fingerprint(place)
+    except UsageError:
+        return "gone"
+
+
+def in_reading_order(places: Iterable[Place]) -> list[Place]:
+    """Sorted path, folder by folder."""
+    return sorted(places)
+
+
+def content_of_small(place: Place) -> bytes:
+    """All of a file that is known to be small. Raises UsageError where it cannot be opened."""
+    with open_file(place) as file:
+        return file.read(16 << 20)
+
+
+def names_in(folder: str) -> list[str]:
+    """The names of the files in a folder; none where there is no such folder."""
+    try:
+        return [file.name for file in Path(folder).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UsageError(f"{folder}: this folder cannot be read ({error.strerror})") from error
+
+
+def place_in(folder: str, name: str) -> Place:
+    """The file of this name in a folder."""
+    return Path(folder, name)
