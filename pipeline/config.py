@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.bounds import parse_bound
 from pipeline.deadline import parse_duration, parse_moment
 from pipeline.errors import UsageError
 
@@ -34,6 +35,7 @@ MAPPING_REVISION = 1
 
 _HIDDEN = frozenset(["api_key", "base_dir", "origin", "target_name"])
 """Fields of Config that are not the user's to write."""
+_FILTERS = ("since", "until_trace_time", "ids", "where", "sample")
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
 
@@ -52,6 +54,16 @@ class SourceConfig(_Section):
     session_per: Literal["trace", "conversation"] = "trace"
     allow_empty: bool = False
     """May a path or pattern match nothing? True for nightly jobs."""
+    since: str | None = None
+    """Only traces that began then or later: 2026-08-22, 2026-08-22T06:00 (UTC), or how long ago (7d)."""
+    until_trace_time: str | None = None
+    """Only traces that began earlier. One that is too young for `2d` is looked at again on later nights."""
+    ids: tuple[str, ...] | None = None
+    """Only traces, and all of conversations, with these ids; in YAML a list, or the file that holds one a line."""
+    where: str | None = None
+    """Only traces of which this JMESPath holds, such as "environment == 'production'"."""
+    sample: float | None = Field(default=None, gt=0, le=1)
+    """Only this share of the traces (of the conversations, if sessions are those): the same ones every night."""
     import_incomplete: bool = False
     """Also files of a blob export whose window has no manifest yet?"""
     max_record_bytes: int = Field(default=33_554_432, gt=0)
@@ -67,6 +79,41 @@ class SourceConfig(_Section):
         if not all(path.strip() for path in value):
             raise ValueError("empty path; name a file, a folder or a pattern")
         return value
+
+    @field_validator("since", "until_trace_time", mode="before")
+    @classmethod
+    def _is_a_bound(cls, value: Any) -> Any:
+        if isinstance(value, date):  # YAML knows dates, with a time and without
+            value = value.isoformat()
+        if isinstance(value, int | float):
+            raise ValueError(f"{value} of what? write it with its unit: 7d, 36h; or write a date")
+        if isinstance(value, str):
+            parse_bound(value)
+        return value
+
+    @field_validator("ids", mode="before")
+    @classmethod
+    def _ids_in_a_file(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise ValueError(f"{value}: the file with the ids cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{value}: the file with the ids is not UTF-8 text (byte {error.start})") from error
+        return sorted({line.strip() for line in lines} - {""})
+
+    @field_validator("ids")
+    @classmethod
+    def _some_ids(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and not value:
+            raise ValueError("no ids: nothing would be imported; leave the key out to import all")
+        return value
+
+    def filters(self) -> dict[str, Any]:
+        """What leaves traces out, where anything does."""
+        return self.model_dump(mode="json", include=set(_FILTERS), exclude_none=True)
 
 
 class TargetConfig(_Section):
@@ -265,6 +312,7 @@ class Config(_Section):
                 "format": self.source.format,
                 "session_per": self.source.session_per,
                 "max_record_bytes": self.source.max_record_bytes,
+                **({"filters": filters} if (filters := self.source.filters()) else {}),
             }
         )
 
@@ -425,6 +473,8 @@ def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
         source["paths"] = [absolute(path) for path in source["paths"]]
     elif isinstance(source, dict) and "paths" in source:
         source["paths"] = absolute(source["paths"])
+    if isinstance(source, dict) and "ids" in source:
+        source["ids"] = absolute(source["ids"])
     for name in ("state_dir", "output_dir"):
         if name in data:
             data[name] = absolute(data[name])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.clock import Clock, iso
 from pipeline.config import Config
 from pipeline.errors import StoppedError, UsageError
+from pipeline.filters import Filter, trace_filter
 from pipeline.finding import Found
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
@@ -33,6 +35,8 @@ class Job:
     mapping_sha256: str
     paths: dict[str, int]
     to_session: SessionMapper
+    wants: Filter | None
+    """Which traces are imported; None: all."""
     parts: PartIndex
     scattered_formats: frozenset[str]
     """Formats of which some sources, now or in earlier runs, hold pieces that are no traces by themselves."""
@@ -79,6 +83,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         to_session = session_mapper(
             config.mapping, source_name=config.source.name, over_record=config.source.format == "custom"
         )
+        trace_filter(config.source, clock.wall())  # a wrong condition is told before anything begins
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
@@ -134,6 +139,8 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         mapping_sha256=mapping_sha256,
         paths=paths,
         to_session=to_session,
+        # A run that goes on means the same traces by `7d` as when it began: none is counted twice.
+        wants=trace_filter(config.source, datetime.fromisoformat(run.started_at)),
         parts=parts,
         scattered_formats=scattered,
         sources=sources,

@@ -20,6 +20,11 @@ _OVERRIDES = {
     "source": "source.paths",
     "format": "source.format",
     "session_per": "source.session_per",
+    "since": "source.since",
+    "until_trace_time": "source.until_trace_time",
+    "ids": "source.ids",
+    "where": "source.where",
+    "sample": "source.sample",
     "import_incomplete": "source.import_incomplete",
     "version_id": "target.version_id",
     "product_id": "target.product_id",
@@ -45,6 +50,13 @@ def import_options(command: F) -> F:
             click.option("--source", multiple=True, metavar="PATH", help="A file, folder or glob to read; repeatable."),
             click.option("--format", help="langfuse, chat, custom, … [default: auto, decided per file]"),
             click.option("--session-per", type=click.Choice(["trace", "conversation"]), help="What becomes a session."),
+            click.option("--since", metavar="TIME", help="Only traces from then on: 2026-08-22, or 7d (ago)."),
+            click.option("--until-trace-time", metavar="TIME", help="Only traces that began before."),
+            click.option("--ids", metavar="FILE", help="Only traces or conversations with these ids, one a line."),
+            click.option(
+                "--where", metavar="JMESPATH", help="Only traces for which it holds: \"environment=='prod'\"."
+            ),
+            click.option("--sample", type=float, help="Only this share of the traces (0.01), every night the same."),
             click.option(
                 "--import-incomplete",
                 is_flag=True,

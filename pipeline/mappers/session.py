@@ -69,7 +69,7 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
         format: str,
         **assembled: Any,
     ) -> SessionImport:
-        seen = (data if over_record else _plain(trace)) if context_of or extra else None
+        seen = (data if over_record else plain(trace)) if context_of or extra else None
         context_value = _context(trace) if context_of is None else _checked_context(context_of(seen))
         metadata = _metadata(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
@@ -106,13 +106,13 @@ def session_mapper(config: MappingConfig, *, source_name: str | None, over_recor
     return to_session
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A trace as the values that JMESPath knows: it finds nothing in a tuple."""
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 # --- its parts --------------------------------------------------------------------------------------------

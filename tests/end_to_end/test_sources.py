@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pipeline import load_config, run_import
+from pipeline.clock import SystemClock
 from pipeline.emulator import RunningEmulator
-from tests.end_to_end.conftest import Importer, make_trace
-from tests.invariants import check_invariants, read_rejects
+from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
+from tests.invariants import KEY, check_invariants, read_rejects
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]], delimiter: str = ",") -> Path:
@@ -42,3 +47,56 @@ def test_a_csv_export_gives_the_sessions_that_the_same_rows_as_lines_give(
     assert contexts["langfuse:trace-3"]["turns"][0]["input"] == rows[3]["input"]
     assert importer.run(importer.home / "in").code == 0  # nothing is read again
     assert check_invariants(emulator, importer.last)["records_read"] == 0
+
+
+def test_what_a_filter_leaves_out_is_counted_and_read_again_for_another_filter(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = [make_trace(number, timestamp=f"2026-08-2{number} 08:00:00.000000") for number in range(8)]
+    write_jsonl(importer.home / "in" / "a.jsonl", rows)
+    (importer.home / "ids").write_text("trace-1\ntrace-6\ntrace-7\n")
+    options = ["--since", "2026-08-22", "--ids", str(importer.home / "ids"), "--where", "name == 'support'"]
+    plan = json.loads(importer.run(importer.home / "in", verb="plan", options=[*options, "--json"]).out)
+    assert (plan["sends"], plan["records_ignored"]) == ({"create": 2}, {"filtered": 6})
+    done = importer.run(importer.home / "in", options=options)
+    assert (done.code, "6 were ignored: filtered" in done.out) == (0, True), done.out + done.err
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 2}
+    assert importer.run_here(importer.home / "in").summary["outcomes"] == {"created": 6, "skipped": 2}
+
+
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+def test_what_is_too_young_tonight_is_imported_on_a_later_night(
+    importer: Importer, emulator: RunningEmulator, session_per: str
+) -> None:
+    now = datetime.now(UTC)
+    hours_ago = {0: 50, 1: 30, 2: 10}
+    rows = [
+        make_trace(number, timestamp=f"{now - timedelta(hours=hours):%Y-%m-%d %H:%M:%S.%f}", session_id=f"s{number}")
+        for number, hours in hours_ago.items()
+    ]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+
+    class Clock(SystemClock):
+        def wall(self) -> datetime:
+            return now
+
+    def night(hours: int) -> dict[str, Any]:
+        nonlocal now
+        now += timedelta(hours=hours)
+        overrides = {
+            "source.paths": [str(source)],
+            "source.until_trace_time": "1d",
+            "source.session_per": session_per,
+            "target.version_id": "ver_123",
+            "target.base_url": emulator.url,
+            "state_dir": importer.state,
+        }
+        config = load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY})
+        return run_import(config, clock=Clock()).summary
+
+    assert night(0)["outcomes"] == {"created": 2}
+    assert night(10)["records_ignored"] == {"filtered": 1}
+    third = night(10)
+    assert (third["outcomes"], third["exit_code"]) == ({"created": 1, "skipped": 2}, 0)
+    assert [source["state"] for source in third["sources"]] == ["done"]
+    assert night(10)["records_read"] == 0
