@@ -67,6 +67,8 @@ class SourceConfig(_Section):
     import_incomplete: bool = False
     """Also files of a blob export whose window has no manifest yet?"""
     max_record_bytes: int = Field(default=33_554_432, gt=0)
+    max_archive_bytes: int = Field(default=107_374_182_400, gt=0)
+    """So much is read of what one zip or tar holds; more is taken for a bomb."""
 
     @field_validator("paths", mode="before")
     @classmethod

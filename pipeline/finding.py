@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,8 +14,9 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.layouts import committed
-from pipeline.readers import is_export
-from pipeline.readers.places import Place, in_reading_order
+from pipeline.readers.archives import archive_at, is_archive
+from pipeline.readers.opening import Place, is_export
+from pipeline.readers.places import in_reading_order
 
 RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
 """All together in a folder, they are what a run has left there, and no exports."""
@@ -45,26 +47,65 @@ class Found:
 def find_sources(config: Config) -> Found:
     """Expand paths, folders and globs: sorted, each file once. Raises UsageError for what is not there."""
     left_out: list[str] = []
-    found: dict[str, Path] = {}
+    found: dict[str, list[Place]] = {}
     real_folder = cache(os.path.realpath)  # it looks at every part of a path: once a folder, not once a file
     for pattern in config.source.paths:
         if "://" in pattern:
             raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
         is_own = _own_files(config, pattern)
-        matches = [Path(os.path.abspath(match)) for match in _expand(pattern, is_own, left_out)]
-        if not matches and not config.source.allow_empty:
-            raise UsageError(
-                f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
-                "where having nothing to do is normal"
-            )
-        for match in matches:
+        is_empty = True
+        for match in [Path(os.path.abspath(match)) for match in _expand(pattern, is_own, left_out)]:
             _require_utf8(match)
             real = (
                 os.path.realpath(match) if match.is_symlink() else os.path.join(real_folder(match.parent), match.name)
             )
-            found.setdefault(real, match)
-    whole = committed(in_reading_order(found.values()), keep_incomplete=config.source.import_incomplete)
+            if real not in found:
+                found[real] = _members(match, config, left_out) if is_archive(match.name) else [match]
+            is_empty = is_empty and not found[real]
+        if is_empty and not config.source.allow_empty:
+            raise UsageError(
+                f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
+                "where having nothing to do is normal"
+            )
+    places = in_reading_order(itertools.chain.from_iterable(found.values()))
+    whole = committed(places, keep_incomplete=config.source.import_incomplete)
     return Found(whole.places, sorted(set(left_out)), [str(place) for place in whole.incomplete], whole.missing)
+
+
+def find_again(names: Iterable[str], config: Config) -> dict[str, Place]:
+    """The places of these names of an earlier run, as far as they are still there; each archive is listed once."""
+    places: dict[str, Place] = {}
+    archives: dict[str, dict[str, Place]] = {}
+    for name in names:
+        archive = _archive_in(name)
+        if archive is None:
+            places[name] = Path(name)
+            continue
+        if archive not in archives:
+            try:
+                members = archive_at(Path(archive), config.source.max_archive_bytes).members()
+            except UsageError:  # it is gone
+                members = []
+            archives[archive] = {str(member): member for member in members}
+        if name in archives[archive]:
+            places[name] = archives[archive][name]
+    return {str(place): place for place in in_reading_order(places.values())}
+
+
+def _archive_in(name: str) -> str | None:
+    """The archive that a member's name begins with."""
+    if not os.path.lexists(name):
+        for mark in re.finditer("!", name):
+            if is_archive(name[: mark.start()]):
+                return name[: mark.start()]
+    return None
+
+
+def _members(place: Place, config: Config, left_out: list[str]) -> list[Place]:
+    archive = archive_at(place, config.source.max_archive_bytes)
+    members = archive.members()
+    left_out += archive.left_out
+    return list(members)
 
 
 def _expand(pattern: str, is_own: Callable[[str], bool], left_out: list[str]) -> Iterator[str]:
@@ -78,7 +119,7 @@ def _expand(pattern: str, is_own: Callable[[str], bool], left_out: list[str]) ->
                     file = os.path.join(folder, name)
                     if name in results or is_own(file):
                         continue
-                    if is_export(name) and Path(file).is_file():
+                    if (is_export(name) or is_archive(name)) and Path(file).is_file():
                         yield file
                     elif not name.startswith("."):
                         left_out.append(os.path.abspath(file))
@@ -138,6 +179,8 @@ def _refuse(error: OSError) -> None:
 def _why_nothing(pattern: str) -> str:
     if glob.has_magic(pattern):
         return "no file matches"
+    if not os.path.lexists(pattern):
+        return "there is no such file or folder"
     if Path(pattern).is_dir():
         return "no export in this folder (.jsonl, .ndjson, .json, .csv, .parquet, compressed or not)"
-    return "there is no such file or folder"
+    return "no export in this archive"

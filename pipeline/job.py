@@ -20,7 +20,7 @@ from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
 from pipeline.plan import Source, recognise
-from pipeline.readers.places import fingerprint
+from pipeline.readers.places import mark_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         without_rejects=config.upload.retry_rejected,
         without_updatable=config.upload.on_change == "update",
     )
-    now = {file: fingerprint(file) for file in files}
+    now = {file: mark_of(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     is_any_done = bool(unchanged)
     if config.source.session_per == "conversation" and len(unchanged) < len(files):

@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.readers.places import Place, content_of_small, names_in, place_in
+from pipeline.readers.opening import Place
+from pipeline.readers.places import content_of_small, names_in, place_in
 
 _STAMP = r"(?P<window>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)"
 _TABLE_FILE = re.compile(rf"(?P<project>(?:.*[/!])?)(?P<table>\w+)/{_STAMP}\.(?P<suffix>[a-z.]+)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import RejectedError, UsageError
@@ -14,7 +15,8 @@ from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Record
 from pipeline.readers import read_records
-from pipeline.readers.places import Place, fingerprint
+from pipeline.readers.opening import Place
+from pipeline.readers.places import mark_of
 from pipeline.units import DEFECTS, mapper_of, units_of
 
 SAMPLE_RECORDS = 50
@@ -51,8 +53,9 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
         if mapper is None and why_not:
             doubts.append(f"{place}: {why_not}")
         has_known = has_known or mapper is not None
-        mark = fingerprint(place)
-        yield Source(str(place), place, int(mark.split(":")[0]), mark, mapper, why_not, _is_scattered(sample, mapper))
+        mark = mark_of(place)
+        size = int(mark.split(":")[0]) if isinstance(place, Path) else place.size
+        yield Source(str(place), place, size, mark, mapper, why_not, _is_scattered(sample, mapper))
     if doubts and not has_known:
         raise UsageError("\n".join(doubts[:5]))
 

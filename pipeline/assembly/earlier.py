@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.assembly.scattered import Scattered, trace_key
 from pipeline.errors import RejectedError, UsageError
+from pipeline.finding import find_again
 from pipeline.job import Job
 from pipeline.mappers import find_mapper
 from pipeline.readers import read_records
+from pipeline.readers.opening import Place
 from pipeline.readers.places import fingerprint_or_gone
 from pipeline.units import DEFECTS, units_of
 
@@ -33,23 +34,27 @@ def add_earlier(job: Job, scattered: Scattered, is_stopping: Callable[[], bool])
         file = files.setdefault(place.path, _File(place.format, place.fingerprint))
         file.keys.update(dict.fromkeys(place.ordinals, place.key))
     missing: dict[bytes, str] = {}
-    for path, file in sorted(files.items()):
+    places = find_again(files, job.config)
+    for path in [*places, *(files.keys() - places.keys())]:
+        file = files[path]
         if is_stopping():
             break
-        _read_again(job, scattered, path, file)
+        if path in places:
+            _read_again(job, scattered, places[path], file)
         for key in file.keys.values():
             missing.setdefault(key, f"earlier parts of this trace were in {path}, and are not there any more")
     return missing
 
 
-def _read_again(job: Job, scattered: Scattered, path: str, file: _File) -> None:
+def _read_again(job: Job, scattered: Scattered, place: Place, file: _File) -> None:
     """Takes out of `file.keys` what is found; a file that is another one now holds nothing that could be trusted."""
-    if fingerprint_or_gone(Path(path)) != file.fingerprint:
+    if fingerprint_or_gone(place) != file.fingerprint:
         return
     mapper = find_mapper(file.format)
     last = max(file.keys)
     try:
-        records = read_records(Path(path), name=path, max_record_bytes=job.config.source.max_record_bytes)
+        max_bytes = job.config.source.max_record_bytes
+        records = read_records(place, name=str(place), max_record_bytes=max_bytes)
         for record, _ in units_of(records, mapper):
             key = file.keys.get(record.ordinal)
             if key is not None and record.problem is None and mapper.piece_of is not None:

@@ -24,16 +24,22 @@ _MOST_LOST_ROWS = 10_000_000
 """More unreadable rows in one row group come from a corrupt count: the rest of them shares one record."""
 
 
-def read_parquet(path: Path, *, name: str, max_record_bytes: int, batch_bytes: int = BATCH_BYTES) -> Iterator[Record]:
-    """The rows of a Parquet file; those that cannot be read carry a problem."""
+def read_parquet(
+    file_or_path: Any, *, name: str, max_record_bytes: int, batch_bytes: int = BATCH_BYTES
+) -> Iterator[Record]:
+    """The rows of a Parquet file, given by its path or open; those that cannot be read carry a problem."""
     import pyarrow as pa  # noqa: PLC0415  (heavy: loads when used)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    open_file(path).close()  # what is missing is a UsageError; errors after this are about the content
+    if isinstance(file_or_path, Path):
+        open_file(file_or_path).close()  # what is missing is a UsageError; errors after this are about the content
     broken = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
     try:
         file = pq.ParquetFile(
-            str(path), pre_buffer=False, buffer_size=_COLUMN_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
+            str(file_or_path) if isinstance(file_or_path, Path) else file_or_path,
+            pre_buffer=False,
+            buffer_size=_COLUMN_BUFFER_BYTES,
+            coerce_int96_timestamp_unit="us",
         )
         names = list(file.schema_arrow.names)
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]

@@ -8,15 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.readers.opening import open_file
+from pipeline.readers.opening import Place, open_file
 
 FINGERPRINT_BYTES = 65_536
-
-Place = Path
+_SMALL_BYTES = 16 << 20
 
 
 def fingerprint(place: Place) -> str:
     """Size, mtime (ns) and a hash of the first and last 64 KiB: changes whenever a file does, and costs little."""
+    if not isinstance(place, Path):
+        return place.fingerprint_now()
     try:
         with place.open("rb") as file:
             digest = hashlib.sha256(file.read(FINGERPRINT_BYTES))
@@ -36,15 +37,25 @@ def fingerprint_or_gone(place: Place) -> str:
         return "gone"
 
 
+def mark_of(place: Place) -> str:
+    """The fingerprint before reading: of what does not lie on a disk here, as it was when it was found."""
+    return fingerprint(place) if isinstance(place, Path) else place.mark
+
+
+def order_of(place: Place) -> tuple[tuple[str, ...], int]:
+    """Sorts places folder by folder, and what lies in one archive as it lies there."""
+    return (place.parts, 0) if isinstance(place, Path) else place.order
+
+
 def in_reading_order(places: Iterable[Place]) -> list[Place]:
-    """Sorted path, folder by folder."""
-    return sorted(places)
+    """Sorted path."""
+    return sorted(places, key=order_of)
 
 
 def content_of_small(place: Place) -> bytes:
     """All of a file that is known to be small. Raises UsageError where it cannot be opened."""
     with open_file(place) as file:
-        return file.read(16 << 20)
+        return file.read(_SMALL_BYTES)
 
 
 def names_in(folder: str) -> list[str]:

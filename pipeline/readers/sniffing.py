@@ -102,7 +102,7 @@ _MAGICS = (
     (b"\xff\xfe", "UTF-16 or UTF-32 text; convert it first: iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32 text; convert it first: iconv -f UTF-32 -t UTF-8"),
-    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"PK\x03\x04", "a zip archive; call it .zip, and its members are read"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
@@ -111,7 +111,6 @@ _MAGICS = (
     (b"\x1f\x9d", "compressed with compress (.Z); decompress it first: gzip -d"),
     (b"\x1f\x8b", "compressed twice; decompress it once first: gzip -d"),
     (b"\x28\xb5\x2f\xfd", "compressed twice; decompress it once first: zstd -d"),
-    (b"PAR1", "a Parquet file inside a compressed one; decompress it first"),
     (b"PARE", "an encrypted Parquet file; export it without encryption"),
     (b"Obj\x01", "an Avro file; export JSON Lines or Parquet instead"),
     (b"ORC", "an ORC file; export JSON Lines or Parquet instead"),
@@ -125,7 +124,7 @@ _CSV_HEADER = re.compile(rb"""["\w .()/-]+(?:[,;\t]["\w .()/-]*)+\r?""")
 
 def _foreign(head: bytes) -> str:
     if head[257:262] == b"ustar":
-        return "a tar archive; unpack it first"
+        return "a tar archive; call it .tar (.tar.gz, …), and its members are read"
     return next((what for magic, what in _MAGICS if head.startswith(magic)), "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,3 +101,27 @@ def test_what_is_too_young_tonight_is_imported_on_a_later_night(
     assert (third["outcomes"], third["exit_code"]) == ({"created": 1, "skipped": 2}, 0)
     assert [source["state"] for source in third["sources"]] == ["done"]
     assert night(10)["records_read"] == 0
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "xztar"])
+def test_members_of_an_archive_are_sources_of_their_own(
+    importer: Importer, emulator: RunningEmulator, kind: str
+) -> None:
+    folder = importer.home / "unpacked"
+    write_jsonl(folder / "day-1" / "a.jsonl", [make_trace(1), make_trace(2)])
+    write_csv(folder / "day-2" / "b.csv", [make_trace(3)])
+    write_jsonl(folder / "day-2" / "odd.jsonl", ["{no json"])
+    (importer.home / "in").mkdir()
+    archive = shutil.make_archive(str(importer.home / "in" / "exports"), kind, folder)
+    summary = importer.run_here(importer.home / "in").summary
+    check_invariants(emulator, importer.last)
+    assert (summary["exit_code"], summary["outcomes"]) == (3, {"created": 3})
+    sources = {source["source"]: (source["state"], source["records_read"]) for source in summary["sources"]}
+    assert sources == {
+        f"{archive}!day-1/a.jsonl": ("done", 2),
+        f"{archive}!day-2/b.csv": ("done", 1),
+        f"{archive}!day-2/odd.jsonl": ("done", 1),
+    }
+    assert read_rejects(importer.last)[0]["source"] == f"{archive}!day-2/odd.jsonl"
+    again = importer.run_here(importer.home / "in").summary
+    assert (again["records_read"], {source["state"] for source in again["sources"]}) == (0, {"unchanged"})

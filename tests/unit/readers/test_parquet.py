@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import uuid
@@ -208,3 +209,10 @@ def test_hive_folders_add_no_columns_and_clash_with_none(tmp_path: Path) -> None
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"id": ["a"], "session_id": ["uuid"]}), folder / "a.parquet")
     assert data(read_path(folder / "a.parquet")) == [{"id": "a", "session_id": "uuid"}]
+
+
+def test_parquet_that_was_compressed_once_more_is_read(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.parquet", pa.table({"id": ["a", "b"]})).read_bytes()
+    assert data(read(gzip.compress(content), "a.parquet.gz")) == [{"id": "a"}, {"id": "b"}]
+    assert outline(read(gzip.compress(content[:-9]), "a.parquet.gz")) == [("file", "corrupt")]
+    assert outline(read(gzip.compress(content)[:-9], "a.parquet.gz")) == [("file", "truncated")]
