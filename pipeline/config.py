@@ -80,7 +80,7 @@ class SourceConfig(_Section):
     def _no_empty_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(path.strip() for path in value):
             raise ValueError("empty path; name a file, a folder or a pattern")
-        return value
+        return tuple(_checked_url(path) if "://" in path else path for path in value)
 
     @field_validator("since", "until_trace_time", mode="before")
     @classmethod
@@ -398,6 +398,26 @@ def normalise_base_url(value: str) -> str:
     default = 443 if scheme == "https" else 80
     netloc = host if parts.port in (None, default) else f"{host}:{parts.port}"
     return urlunsplit((scheme, netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _checked_url(url: str) -> str:
+    """Sources are named in manifests and messages, so no secret may be in them; nor is one repeated in the refusal."""
+    if url.lower().startswith("file://"):
+        return urlsplit(url).path
+    scheme, _, rest = url.partition("://")
+    user = rest.partition("/")[0].rpartition("@")[0]
+    if user and (":" in user or scheme.lower() in ("http", "https")):
+        raise ValueError(
+            f"a URL ({scheme}://…) with a user name or password in it; leave them out: credentials come from the "
+            "environment, as the storage's own tools take them"
+        )
+    if scheme.lower() in ("http", "https") and "?" in rest:
+        raise ValueError(
+            f"a URL ({scheme}://…) with a query, which may be a signature or a token; download the file, and name that"
+        )
+    if "::" in url:
+        raise ValueError(f"a chained URL ({scheme}…); name the object itself: archives and compression are read anyway")
+    return url
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
@@ -16,7 +17,8 @@ from pipeline.errors import UsageError
 from pipeline.layouts import committed
 from pipeline.readers.archives import archive_at, is_archive
 from pipeline.readers.opening import Place, is_export
-from pipeline.readers.places import in_reading_order
+from pipeline.readers.places import in_reading_order, place_of
+from pipeline.readers.storage import Remote, find_objects, is_url
 
 RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
 """All together in a folder, they are what a run has left there, and no exports."""
@@ -50,10 +52,15 @@ def find_sources(config: Config) -> Found:
     found: dict[str, list[Place]] = {}
     real_folder = cache(os.path.realpath)  # it looks at every part of a path: once a folder, not once a file
     for pattern in config.source.paths:
-        if "://" in pattern:
-            raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
-        is_own = _own_files(config, pattern)
         is_empty = True
+        if is_url(pattern):
+            for remote in _remote(pattern, left_out):
+                if remote.url not in found:
+                    found[remote.url] = _members(remote, config, left_out) if is_archive(remote.name) else [remote]
+                is_empty = is_empty and not found[remote.url]
+            _require_some(pattern, config, is_empty=is_empty)
+            continue
+        is_own = _own_files(config, pattern)
         for match in [Path(os.path.abspath(match)) for match in _expand(pattern, is_own, left_out)]:
             _require_utf8(match)
             real = (
@@ -62,14 +69,31 @@ def find_sources(config: Config) -> Found:
             if real not in found:
                 found[real] = _members(match, config, left_out) if is_archive(match.name) else [match]
             is_empty = is_empty and not found[real]
-        if is_empty and not config.source.allow_empty:
-            raise UsageError(
-                f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
-                "where having nothing to do is normal"
-            )
+        _require_some(pattern, config, is_empty=is_empty)
     places = in_reading_order(itertools.chain.from_iterable(found.values()))
     whole = committed(places, keep_incomplete=config.source.import_incomplete)
     return Found(whole.places, sorted(set(left_out)), [str(place) for place in whole.incomplete], whole.missing)
+
+
+def _require_some(pattern: str, config: Config, *, is_empty: bool) -> None:
+    if is_empty and not config.source.allow_empty:
+        raise UsageError(
+            f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
+            "where having nothing to do is normal"
+        )
+
+
+def _remote(pattern: str, left_out: list[str]) -> Iterator[Remote]:
+    """As in folders here: names choose what is read of all that lies below a prefix."""
+    objects, is_folder = find_objects(pattern)
+    for remote in objects:
+        below = remote.url.removeprefix(pattern.rstrip("/"))
+        if is_folder and any(part.startswith(".") for part in below.split("/")):
+            continue
+        if not is_folder or is_export(remote.name) or is_archive(remote.name):
+            yield remote
+        else:
+            left_out.append(remote.url)
 
 
 def find_again(names: Iterable[str], config: Config) -> dict[str, Place]:
@@ -78,16 +102,14 @@ def find_again(names: Iterable[str], config: Config) -> dict[str, Place]:
     archives: dict[str, dict[str, Place]] = {}
     for name in names:
         archive = _archive_in(name)
-        if archive is None:
-            places[name] = Path(name)
-            continue
-        if archive not in archives:
-            try:
-                members = archive_at(Path(archive), config.source.max_archive_bytes).members()
-            except UsageError:  # it is gone
-                members = []
-            archives[archive] = {str(member): member for member in members}
-        if name in archives[archive]:
+        with contextlib.suppress(UsageError):  # it is gone
+            if archive is None:
+                places[name] = place_of(name)
+            elif archive not in archives:
+                archives[archive] = {}
+                members = archive_at(place_of(archive), config.source.max_archive_bytes).members()
+                archives[archive] |= {str(member): member for member in members}
+        if archive is not None and name in archives[archive]:
             places[name] = archives[archive][name]
     return {str(place): place for place in in_reading_order(places.values())}
 
@@ -177,6 +199,8 @@ def _refuse(error: OSError) -> None:
 
 
 def _why_nothing(pattern: str) -> str:
+    if is_url(pattern):
+        return "there is no such object, and no export below it"
     if glob.has_magic(pattern):
         return "no file matches"
     if not os.path.lexists(pattern):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.readers.opening import Place
-from pipeline.readers.places import content_of_small, names_in, place_in
+from pipeline.readers.places import content_of_small, files_in
 
 _STAMP = r"(?P<window>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)"
 _TABLE_FILE = re.compile(rf"(?P<project>(?:.*[/!])?)(?P<table>\w+)/{_STAMP}\.(?P<suffix>[a-z.]+)")
@@ -72,9 +72,9 @@ def committed(places: Sequence[Place], *, keep_incomplete: bool) -> Committed:
 
 def _manifests_beside(folder: str) -> dict[str, Place]:
     """Manifests that no path or pattern of the configuration names."""
-    folder = f"{folder}{_MANIFESTS}"
-    found = [_MANIFEST_NAME.fullmatch(name) for name in names_in(folder)]
-    return {match["window"]: place_in(folder, match[0]) for match in found if match is not None}
+    files = files_in(f"{folder}{_MANIFESTS}")
+    found = [(_MANIFEST_NAME.fullmatch(name), place) for name, place in files.items()]
+    return {match["window"]: place for match, place in found if match is not None}
 
 
 def _without_manifest(project: _Project) -> Iterator[Place]:
@@ -93,7 +93,7 @@ def _missing(folder: str, project: _Project) -> Iterator[str]:
         for table, name in _files_in(manifest) if absent else ():
             if table in absent:
                 if table not in there:  # a pattern may leave files out
-                    there[table] = frozenset(names_in(f"{folder}{table}"))
+                    there[table] = frozenset(files_in(f"{folder}{table}"))
                 if name not in there[table]:
                     yield f"{folder}{table}/{name}"
 

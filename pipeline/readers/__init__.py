@@ -2,6 +2,7 @@
 
 opening.py     a file as blocks of bytes, decompressed
 places.py      where it lies                archives.py     members of zip and tar
+storage.py     objects in S3 and elsewhere
 sniffing.py    what those bytes are
 jsonl.py       lines                      json_values.py   arrays and documents
 parquet.py     rows (columns.py: types)   csv_rows.py      rows of CSV
@@ -34,6 +35,8 @@ from pipeline.readers.sniffing import Content, content_of, peek
 
 __all__ = ["is_export", "read_records"]
 
+REMOTE_COLUMN_BYTES = 1 << 20
+"""So much of a column is asked for at once: a request takes as long as a megabyte."""
 PARQUET_IN_MEMORY_BYTES = 256 << 20
 """Parquet is read from its end, so one that comes as a stream (compressed once more, in an archive) is held whole."""
 
@@ -54,6 +57,12 @@ def read_records(
         return
     with open_blocks(place, block_bytes) as stream:
         head, is_all, blocks = peek(stream)
+        if head.startswith(b"PAR1") and not isinstance(place, Path) and (file := place.open_ranges()) is not None:
+            with file:
+                yield from read_parquet(
+                    file, name=name, max_record_bytes=max_record_bytes, column_buffer_bytes=REMOTE_COLUMN_BYTES
+                )
+            return
         if head.startswith(b"PAR1"):
             yield from _parquet_in_memory(blocks, name, max_record_bytes)
             return

@@ -75,6 +75,9 @@ class Member:
         """Its content; what is damaged becomes a BrokenStreamError while it is read."""
         return cast(BinaryIO, _Content(lambda: self.archive.open(self.number), self.archive.errors))
 
+    def open_ranges(self) -> None:
+        """It is a stream, whatever it holds."""
+
 
 class Archive:
     """One archive: what is in it, and its members one after the other."""

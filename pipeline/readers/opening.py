@@ -59,6 +59,9 @@ class Kept(Protocol):
     def open_stream(self) -> BinaryIO:
         """Its content, to be read once."""
 
+    def open_ranges(self) -> BinaryIO | None:
+        """Its content for somebody who seeks; None where that cannot be."""
+
 
 Place = Path | Kept
 """Where a source lies."""

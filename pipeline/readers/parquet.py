@@ -25,7 +25,12 @@ _MOST_LOST_ROWS = 10_000_000
 
 
 def read_parquet(
-    file_or_path: Any, *, name: str, max_record_bytes: int, batch_bytes: int = BATCH_BYTES
+    file_or_path: Any,
+    *,
+    name: str,
+    max_record_bytes: int,
+    batch_bytes: int = BATCH_BYTES,
+    column_buffer_bytes: int = _COLUMN_BUFFER_BYTES,
 ) -> Iterator[Record]:
     """The rows of a Parquet file, given by its path or open; those that cannot be read carry a problem."""
     import pyarrow as pa  # noqa: PLC0415  (heavy: loads when used)
@@ -38,7 +43,7 @@ def read_parquet(
         file = pq.ParquetFile(
             str(file_or_path) if isinstance(file_or_path, Path) else file_or_path,
             pre_buffer=False,
-            buffer_size=_COLUMN_BUFFER_BYTES,
+            buffer_size=column_buffer_bytes,
             coerce_int96_timestamp_unit="us",
         )
         names = list(file.schema_arrow.names)

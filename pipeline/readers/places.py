@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.readers.opening import Place, open_file
+from pipeline.readers.storage import is_url, object_at, objects_in
 
 FINGERPRINT_BYTES = 65_536
 _SMALL_BYTES = 16 << 20
@@ -58,16 +59,18 @@ def content_of_small(place: Place) -> bytes:
         return file.read(_SMALL_BYTES)
 
 
-def names_in(folder: str) -> list[str]:
-    """The names of the files in a folder; none where there is no such folder."""
+def files_in(folder: str) -> Mapping[str, Place]:
+    """The files in a folder by their names; none where there is no such folder."""
+    if is_url(folder):
+        return {place.name: place for place in objects_in(folder)}
     try:
-        return [file.name for file in Path(folder).iterdir()]
+        return {file.name: file for file in Path(folder).iterdir()}
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return {}
     except OSError as error:
         raise UsageError(f"{folder}: this folder cannot be read ({error.strerror})") from error
 
 
-def place_in(folder: str, name: str) -> Place:
-    """The file of this name in a folder."""
-    return Path(folder, name)
+def place_of(name: str) -> Place:
+    """The file or object of this name. Raises UsageError where there is no such object."""
+    return object_at(name) if is_url(name) else Path(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import shutil
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from pipeline.clock import SystemClock
 from pipeline.emulator import RunningEmulator
 from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
 from tests.invariants import KEY, check_invariants, read_rejects
+from tests.s3_server import running_s3, upload
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]], delimiter: str = ",") -> Path:
@@ -125,3 +127,32 @@ def test_members_of_an_archive_are_sources_of_their_own(
     assert read_rejects(importer.last)[0]["source"] == f"{archive}!day-2/odd.jsonl"
     again = importer.run_here(importer.home / "in").summary
     assert (again["records_read"], {source["state"] for source in again["sources"]}) == (0, {"unchanged"})
+
+
+def test_a_bucket_night_after_night(
+    importer: Importer, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines(*numbers: int) -> bytes:
+        return gzip.compress("".join(json.dumps(make_trace(number)) + "\n" for number in numbers).encode(), mtime=0)
+
+    with running_s3() as (server, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        upload({"exports/day=1/a.jsonl.gz": lines(1, 2), "exports/day=2/b.jsonl.gz": lines(3)})
+        assert importer.run_here("s3://bucket/exports").summary["outcomes"] == {"created": 3}
+        summary = check_invariants(emulator, importer.last)
+        assert [(source["source"], source["state"]) for source in summary["sources"]] == [
+            ("s3://bucket/exports/day=1/a.jsonl.gz", "done"),
+            ("s3://bucket/exports/day=2/b.jsonl.gz", "done"),
+        ]
+        upload({"exports/day=2/b.jsonl.gz": lines(3, 4)})
+        second = importer.run_here("s3://bucket/exports").summary
+        assert (second["records_read"], second["outcomes"]) == (2, {"created": 1, "skipped": 1})
+        assert importer.run_here("s3://bucket/exports").summary["records_read"] == 0
+        plan = importer.run("s3://bucket/exports/**/b.*", verb="plan", options=["--json"])
+        assert json.loads(plan.out)["sources"][0]["state"] == "unchanged", plan.err
+        gone = importer.run("s3://bucket/none")
+        assert (gone.code, "s3://bucket/none: there is no such object" in gone.err) == (2, True)
+        server.stop()
+        silent = importer.run("s3://bucket/exports")
+        assert (silent.code, "reading failed" in silent.err) == (75, True), silent.err
