@@ -35,6 +35,7 @@ MAPPING_REVISION = 1
 
 _HIDDEN = frozenset(["api_key", "base_dir", "origin", "target_name"])
 """Fields of Config that are not the user's to write."""
+_MAX_ARCHIVE_BYTES = 107_374_182_400
 _FILTERS = ("since", "until_trace_time", "ids", "where", "sample")
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
@@ -67,7 +68,7 @@ class SourceConfig(_Section):
     import_incomplete: bool = False
     """Also files of a blob export whose window has no manifest yet?"""
     max_record_bytes: int = Field(default=33_554_432, gt=0)
-    max_archive_bytes: int = Field(default=107_374_182_400, gt=0)
+    max_archive_bytes: int = Field(default=_MAX_ARCHIVE_BYTES, gt=0)
     """So much is read of what one zip or tar holds; more is taken for a bomb."""
 
     @field_validator("paths", mode="before")
@@ -306,6 +307,7 @@ class Config(_Section):
 
     def mapping_sha256(self) -> str:
         """Hash of what decides how a record becomes a session: another one means that files are read again."""
+        archive_bytes = self.source.max_archive_bytes
         return _sha256(
             {
                 "revision": MAPPING_REVISION,
@@ -315,6 +317,7 @@ class Config(_Section):
                 "session_per": self.source.session_per,
                 "max_record_bytes": self.source.max_record_bytes,
                 **({"filters": filters} if (filters := self.source.filters()) else {}),
+                **({"max_archive_bytes": archive_bytes} if archive_bytes != _MAX_ARCHIVE_BYTES else {}),
             }
         )
 

@@ -155,11 +155,13 @@ def _print_empty(summary: dict[str, Any], say: Say) -> None:
 
 def _print_found(summary: dict[str, Any], say: Say) -> None:
     """What lies in the sources and was not read, or should lie there."""
-    incomplete = "wait for their window's manifest (--import-incomplete takes them as they are)"
     for key, what in (
-        ("left_out", "were not looked at, as they are no exports by their names"),
-        ("incomplete", f"of a blob export that is not finished {incomplete}"),
-        ("missing", "are named by a manifest and are NOT there: copy them again"),
+        ("left_out", "not looked at (no export by the name)"),
+        (
+            "incomplete",
+            "left for a later run: no manifest for the window yet (--import-incomplete takes them as they are)",
+        ),
+        ("missing", "named by a manifest and NOT there (copy them again)"),
     ):
         count, files = summary[key]["count"], summary[key]["files"][:LEFT_OUT_SHOWN]
         if count:

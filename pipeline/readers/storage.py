@@ -28,6 +28,7 @@ _PACKAGES = {
     "http": ("aiohttp", "http"), "https": ("aiohttp", "http"),
 }  # fmt: skip
 _READ_AHEAD_BYTES = 4 << 20
+_BUFFER_BYTES = 256 << 10
 _CONTENT_KEYS = ("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "crc32c", "Digest")
 _TIME_KEYS = ("LastModified", "last_modified", "Last-Modified", "mtime", "updated", "created")
 _NO_CREDENTIALS = (("botocore.exceptions", "NoCredentialsError"), ("google.auth.exceptions", "DefaultCredentialsError"))
@@ -79,8 +80,9 @@ class Remote:
             return _mark_of(self.system.info(self.path))
 
     def open_stream(self) -> BinaryIO:
-        """Its content, read ahead."""
-        return self._open(cache_type="readahead", block_size=_READ_AHEAD_BYTES)
+        """Its content, read ahead; decompressors ask for a few kilobytes at a time, which should cost nothing."""
+        content = self._open(cache_type="readahead", block_size=_READ_AHEAD_BYTES)
+        return io.BufferedReader(cast(io.RawIOBase, content), _BUFFER_BYTES)
 
     def open_ranges(self) -> BinaryIO:
         """Its content for somebody who seeks, and asks for what is needed only."""

@@ -105,6 +105,23 @@ def test_what_is_too_young_tonight_is_imported_on_a_later_night(
     assert night(10)["records_read"] == 0
 
 
+def test_a_window_without_its_manifest_waits_and_comes_with_it(importer: Importer, emulator: RunningEmulator) -> None:
+    project = importer.home / "exports" / "project-1"
+    windows = ["2026-08-22T08-00-00", "2026-08-22T09-00-00"]
+    for number, window in enumerate(windows):
+        write_jsonl(project / "traces" / f"{window}.jsonl", [make_trace(number)])
+    (project / "manifests").mkdir()
+    (project / "manifests" / f"{windows[0]}.json").write_text('{"files": []}')
+    first = importer.run(importer.home / "exports")
+    assert (first.code, "no manifest for the window yet" in first.out) == (0, True), first.out + first.err
+    waiting = str(project / "traces" / f"{windows[1]}.jsonl")
+    summary = check_invariants(emulator, importer.last)
+    assert (summary["outcomes"], summary["incomplete"]) == ({"created": 1}, {"count": 1, "files": [waiting]})
+    (project / "manifests" / f"{windows[1]}.json").write_text('{"files": []}')
+    second = importer.run_here(importer.home / "exports").summary
+    assert (second["outcomes"], second["incomplete"]["count"]) == ({"created": 1}, 0)
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "xztar"])
 def test_members_of_an_archive_are_sources_of_their_own(
     importer: Importer, emulator: RunningEmulator, kind: str

@@ -112,7 +112,13 @@ def test_a_wrong_filter_is_told(tmp_path: Path, setting: str, says: str) -> None
 
 def test_another_filter_reads_files_again_and_none_is_as_it_always_was(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("source: {paths: [a], since: 2026-08-22}\n")
-    overrides = [{}, {"source.since": "7d"}, {"source.sample": 0.5}, {"source.where": "id"}]
+    overrides = [
+        {},
+        {"source.since": "7d"},
+        {"source.sample": 0.5},
+        {"source.where": "id"},
+        {"source.max_archive_bytes": 1},
+    ]
     hashes = [load_config(tmp_path / "c.yaml", overrides=one, environ={}).mapping_sha256() for one in overrides]
     plain = load_config(overrides={"source.paths": ["a"]}, environ={}).mapping_sha256()
-    assert len({*hashes, plain}) == 5
+    assert len({*hashes, plain}) == 6
