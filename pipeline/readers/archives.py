@@ -17,7 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from pipeline.models import Problem
@@ -29,6 +29,8 @@ _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
     struct.error,
 )  # fmt: skip
+_BUFFER_BYTES = 1 << 20
+"""Of a zip, which is asked for in small pieces: from storage each would be a request."""
 _BLOCK = 512
 """Of a tar."""
 
@@ -182,8 +184,13 @@ class _Zip(Archive):
 
     def _opened(self) -> zipfile.ZipFile:
         if self._zip is None:
+            file = open_file(self.place) if isinstance(self.place, Path) else self.place.open_ranges()
+            if file is None:
+                raise BrokenStreamError(
+                    "unreadable", "a zip must be read from its end, and cannot be here; download it"
+                )
             with contextlib.ExitStack() as stack:
-                file = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, open_file(self.place))))
+                file = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, file), _BUFFER_BYTES))
                 self._zip = stack.enter_context(zipfile.ZipFile(file))
                 weakref.finalize(self, stack.pop_all().close)  # when no member is held any more
         return self._zip
@@ -194,7 +201,7 @@ class _Zip(Archive):
             total += info.file_size
             if total > self._max_bytes:
                 raise _too_much(self._max_bytes)
-            if not info.is_dir():
+            if not info.filename.endswith("/"):  # a folder
                 yield number, info.filename, info.file_size, bool(info.flag_bits & 1)
 
     def open(self, number: int) -> IO[bytes]:

@@ -81,16 +81,25 @@ class Remote:
 
     def open_stream(self) -> BinaryIO:
         """Its content, read ahead; decompressors ask for a few kilobytes at a time, which should cost nothing."""
-        content = self._open(cache_type="readahead", block_size=_READ_AHEAD_BYTES)
-        return io.BufferedReader(cast(io.RawIOBase, content), _BUFFER_BYTES)
+        # Not every web server knows ranges: there the content is one answer, as it comes.
+        content = self._open(cache_type="readahead", block_size=0 if _is_http(self.url) else _READ_AHEAD_BYTES)
+        return io.BufferedReader(content, _BUFFER_BYTES)
 
-    def open_ranges(self) -> BinaryIO:
-        """Its content for somebody who seeks, and asks for what is needed only."""
-        return self._open(cache_type="none")
+    def open_ranges(self) -> BinaryIO | None:
+        """Its content for somebody who seeks, and asks for what is needed only; None where that is not to be had."""
+        content = self._open(cache_type="none")
+        try:
+            content.seek(max(self.size - 1, 0))
+            content.read(1)
+            content.seek(0)
+        except ValueError:  # a web server that knows no ranges
+            content.close()
+            return None
+        return cast(BinaryIO, content)
 
-    def _open(self, **options: Any) -> BinaryIO:
+    def _open(self, **options: Any) -> _Content:
         with _errors_of(self.url):
-            return cast(BinaryIO, _Content(self.url, self.system.open(self.path, "rb", **options)))
+            return _Content(self.url, self.system.open(self.path, "rb", **options))
 
 
 class _Content(io.RawIOBase):
@@ -116,10 +125,7 @@ class _Content(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        try:
-            return int(self._file.seek(offset, whence))
-        except ValueError as error:  # a web server that knows no ranges
-            raise io.UnsupportedOperation(f"{self._url} can only be read from its beginning") from error
+        return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
         return int(self._file.tell())
@@ -142,7 +148,9 @@ def find_objects(pattern: str) -> tuple[Sequence[Remote], bool]:
         else:
             try:
                 info = system.info(path)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _told_by(error) is not error:
+                    raise
                 return [], False
             is_folder = info["type"] == "directory"
             infos = system.find(path, detail=True) if is_folder else {info["name"]: info}
@@ -213,19 +221,35 @@ def _trouble() -> tuple[type[Exception], ...]:
     return (OSError, *_loaded(_TROUBLE))
 
 
+def _is_refusal(error: Exception) -> bool:
+    """An answer that will be the same the next time; each library keeps its status elsewhere."""
+    statuses = (getattr(error, name, None) for name in ("status", "code", "status_code"))
+    status = next((status for status in statuses if isinstance(status, int)), 0)  # aiohttp warns of its second one
+    return 400 <= status < 500 and status not in (408, 429)
+
+
+def _told_by(error: Exception) -> Exception:
+    """Of every failure on the web, also of a server that is down, fsspec says that there is no such file."""
+    cause = error.__cause__
+    is_web = isinstance(cause, (*_loaded([("aiohttp", "ClientError")]), TimeoutError))
+    is_gone = getattr(cause, "status", None) in (404, 410)
+    return cause if isinstance(cause, Exception) and is_web and not is_gone else error
+
+
 @contextlib.contextmanager
 def _errors_of(url: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise UsageError(f"{url}: there is no such object; check the URL in source.paths") from error
-    except PermissionError as error:
-        raise UsageError(
-            f"{url}: the storage refuses ({_words(error)}); its credentials come from the environment"
-        ) from error
-    except _loaded(_NO_CREDENTIALS) as error:
-        raise UsageError(f"{url}: no credentials ({_words(error)}); they come from the environment") from error
-    except _trouble() as error:
+    except _trouble() as raised:
+        error = _told_by(raised)
+        if isinstance(error, FileNotFoundError):
+            raise UsageError(f"{url}: there is no such object; check the URL in source.paths") from error
+        if isinstance(error, _loaded(_NO_CREDENTIALS)):
+            raise UsageError(f"{url}: no credentials ({_words(error)}); they come from the environment") from error
+        if isinstance(error, PermissionError) or _is_refusal(error):
+            raise UsageError(
+                f"{url}: the storage refuses ({_words(error)}); credentials come from the environment"
+            ) from error
         raise StoppedError(f"{url}: reading failed ({_words(error)}); run again to go on") from error
 
 

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline import load_config
 from pipeline.errors import UsageError
@@ -213,3 +215,17 @@ def test_windows_of_a_blob_export_in_an_archive_count_as_in_a_folder(tmp_path: P
     found = find(make_zip(tmp_path / "a", content))
     assert [str(place)[-32:] for place in found.places] == ["!traces/2026-08-22T08-00-00.jsonl"[-32:]]
     assert len(found.incomplete) == 1
+
+
+@every_kind
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=20), end=st.integers(0, 9_999))
+def test_any_damage_gives_records_or_rejects(
+    tmp_path: Path, make: Make, changes: list[tuple[int, int]], end: int
+) -> None:
+    path = make(tmp_path / "a", {"a.jsonl": b'{"id": 1}\n' * 50, "ä" * 80 + ".csv": b"id\n4\n", "c.parquet": parquet()})
+    content = bytearray(path.read_bytes())
+    for at, byte in changes:
+        content[at % len(content)] = byte
+    path.write_bytes(content[: end % len(content)] if end % 3 else content)
+    values(find(path, allow_empty=True, max_archive_bytes=1 << 20))

@@ -26,6 +26,7 @@ from pipeline.readers import read_records
 from pipeline.readers.places import fingerprint, fingerprint_or_gone
 from pipeline.readers.storage import Remote, object_at
 from tests.s3_server import running_s3, upload
+from tests.unit.readers.test_archives import tar_bytes
 
 
 @pytest.fixture
@@ -160,27 +161,53 @@ def test_windows_of_a_blob_export_count_in_a_bucket_as_well(s3: ThreadedMotoServ
         assert found.missing == [f"s3://bucket/lf/p/scores/{stamps[0]}.jsonl"]
 
 
-def test_a_web_server_and_memory(tmp_path: Path) -> None:
-    (tmp_path / "www").mkdir()
-    (tmp_path / "www" / "a.jsonl").write_bytes(b'{"id": 1}\n')
-    (tmp_path / "www" / "b.parquet").write_bytes(parquet(1))
+class Web(ThreadingHTTPServer):
+    """Python's own web server, which knows no ranges."""
 
-    class Handler(SimpleHTTPRequestHandler):  # it knows no ranges
-        def log_message(self, *arguments: object) -> None:
-            pass
+    def handle_error(self, *_: object) -> None:
+        """Who asks may go before the end."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "www")))
+
+class Quiet(SimpleHTTPRequestHandler):
+    def send_head(self) -> Any:
+        return self.send_error(403) if "secret" in self.path else super().send_head()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_web_server_that_knows_no_ranges(tmp_path: Path) -> None:
+    www = tmp_path / "www"
+    www.mkdir()
+    lines = b'{"id": 1, "text": "%s"}\n' % (b"x" * 1_000) * 10_000
+    (www / "a.jsonl").write_bytes(lines)
+    (www / "b.parquet").write_bytes(parquet(50_000))
+    (www / "c.zip").write_bytes(zipped({"a.jsonl": lines, "b.jsonl": b"{}"}))
+    (www / "d.tar.gz").write_bytes(gzip.compress(tar_bytes({"a.jsonl": b'{"id": 4}'})))
+    server = Web(("127.0.0.1", 0), functools.partial(Quiet, directory=str(www)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}"
-    fsspec.filesystem("memory").pipe("/exports/c.jsonl", b'{"id": 3}\n')
-    found = find(f"{base}/a.jsonl", "memory://exports", tmp_path=tmp_path)
-    assert values(found) == {f"{base}/a.jsonl": [{"id": 1}], "memory:///exports/c.jsonl": [{"id": 3}]}
+    found = find(*(f"{base}/{name}" for name in ("a.jsonl", "b.parquet", "c.zip", "d.tar.gz")), tmp_path=tmp_path)
+    lengths = {name.removeprefix(base): len(read) for name, read in values(found).items()}
+    assert lengths == {"/a.jsonl": 10_000, "/b.parquet": 50_000, "/c.zip": 1, "/d.tar.gz!a.jsonl": 1}
+    assert values(found)[f"{base}/c.zip"] == ["unreadable"]
     assert all(fingerprint(place) == place.mark for place in found.places if isinstance(place, Remote))
-    with pytest.raises(UsageError, match=r"b\.jsonl: there is no such object"):
-        find(f"{base}/b.jsonl", tmp_path=tmp_path)
+    with pytest.raises(UsageError, match=r"x\.jsonl: there is no such object"):
+        find(f"{base}/x.jsonl", tmp_path=tmp_path)
+    with pytest.raises(UsageError, match=r"secret\.jsonl: the storage refuses"):
+        find(f"{base}/secret.jsonl", tmp_path=tmp_path)
     server.shutdown()
     server.server_close()
-    assert values(find(f"file://{tmp_path}/www/a.jsonl", tmp_path=tmp_path)) == {f"{tmp_path}/www/a.jsonl": [{"id": 1}]}
+    with pytest.raises(StoppedError, match="reading failed"):  # it is down, which is not "nothing to do"
+        find(f"{base}/a.jsonl", tmp_path=tmp_path, allow_empty=True)
+
+
+def test_memory_and_files_as_urls(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"id": 1}\n')
+    fsspec.filesystem("memory").pipe("/exports/c.jsonl", b'{"id": 3}\n')
+    found = find(f"file://{tmp_path}/a.jsonl", "memory://exports", tmp_path=tmp_path)
+    assert values(found) == {f"{tmp_path}/a.jsonl": [{"id": 1}], "memory:///exports/c.jsonl": [{"id": 3}]}
+    assert all(fingerprint(place) == place.mark for place in found.places if isinstance(place, Remote))
 
 
 @pytest.mark.parametrize(
