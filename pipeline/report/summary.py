@@ -5,13 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
-from pipeline.finding import Found
 from pipeline.ledger.runs import RunRow, SourceRow, Totals
 from pipeline.models import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.finding import Found
 
 LEFT_OUT_SHOWN = 20
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import random
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from pipeline import load_config, run_import
 from pipeline.clock import SystemClock
 from pipeline.emulator import RunningEmulator
-from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
+from tests.end_to_end.conftest import Importer, make_trace, wait_until, write_jsonl
 from tests.invariants import KEY, check_invariants, read_rejects
 from tests.s3_server import running_s3, upload
 
@@ -173,3 +175,31 @@ def test_a_bucket_night_after_night(
         server.stop()
         silent = importer.run("s3://bucket/exports")
         assert (silent.code, "reading failed" in silent.err) == (75, True), silent.err
+
+
+def test_a_storage_that_goes_away_in_the_middle_stops_the_run_and_the_next_one_goes_on(
+    importer: Importer, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        make_trace(number, metadata={"much": random.Random(number).randbytes(3_000).hex()}) for number in range(2_000)
+    ]
+    with running_s3() as (server, environment), ThreadPoolExecutor(1) as beside:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        upload({"a.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()})
+        slowly = {"upload__max_buffer_bytes": 200_000, "upload__max_per_second": 300}
+        running = beside.submit(importer.run_here, "s3://bucket/a.jsonl", **slowly)
+        wait_until(lambda: len(emulator.sessions()) > 20)
+        server.stop()
+        first = running.result(60).summary
+        check_invariants(emulator, importer.last)
+        assert (first["exit_code"], "reading failed" in first["error"]) == (75, True)
+        assert 20 < first["outcomes"]["created"] < 2_000
+    with running_s3() as (_, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        upload({"a.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()})
+        second = importer.run_here("s3://bucket/a.jsonl").summary
+        check_invariants(emulator, importer.last)
+        assert (second["exit_code"], second["run_id"]) == (0, first["run_id"])
+        assert len(emulator.sessions()) == 2_000
