@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.bounds import parse_bound
 from pipeline.deadline import parse_duration, parse_moment
 from pipeline.errors import UsageError
 
@@ -36,6 +37,8 @@ READY_MADE_RULES = ("token", "email", "iban", "card", "phone", "ip")
 """For mapping.redact; what each finds: pipeline/redaction/patterns.py."""
 _HIDDEN = frozenset(["api_key", "base_dir", "id_salt", "origin", "target_name"])
 """Fields of Config that are not the user's to write."""
+_MAX_ARCHIVE_BYTES = 107_374_182_400
+_FILTERS = ("since", "until_trace_time", "ids", "where", "sample")
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
 
@@ -54,7 +57,21 @@ class SourceConfig(_Section):
     session_per: Literal["trace", "conversation"] = "trace"
     allow_empty: bool = False
     """May a path or pattern match nothing? True for nightly jobs."""
+    since: str | None = None
+    """Only traces that began then or later: 2026-08-22, 2026-08-22T06:00 (UTC), or how long ago (7d)."""
+    until_trace_time: str | None = None
+    """Only traces that began earlier. One that is too young for `2d` is looked at again on later nights."""
+    ids: tuple[str, ...] | None = None
+    """Only traces, and all of conversations, with these ids; in YAML a list, or the file that holds one a line."""
+    where: str | None = None
+    """Only traces of which this JMESPath holds, such as "environment == 'production'"."""
+    sample: float | None = Field(default=None, gt=0, le=1)
+    """Only this share of the traces (of the conversations, if sessions are those): the same ones every night."""
+    import_incomplete: bool = False
+    """Also files of a blob export whose window has no manifest yet?"""
     max_record_bytes: int = Field(default=33_554_432, gt=0)
+    max_archive_bytes: int = Field(default=_MAX_ARCHIVE_BYTES, gt=0)
+    """So much is read of what one zip or tar holds; more is taken for a bomb."""
 
     @field_validator("paths", mode="before")
     @classmethod
@@ -66,7 +83,42 @@ class SourceConfig(_Section):
     def _no_empty_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(path.strip() for path in value):
             raise ValueError("empty path; name a file, a folder or a pattern")
+        return tuple(_checked_url(path) if "://" in path else path for path in value)
+
+    @field_validator("since", "until_trace_time", mode="before")
+    @classmethod
+    def _is_a_bound(cls, value: Any) -> Any:
+        if isinstance(value, date):  # YAML knows dates, with a time and without
+            value = value.isoformat()
+        if isinstance(value, int | float):
+            raise ValueError(f"{value} of what? write it with its unit: 7d, 36h; or write a date")
+        if isinstance(value, str):
+            parse_bound(value)
         return value
+
+    @field_validator("ids", mode="before")
+    @classmethod
+    def _ids_in_a_file(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise ValueError(f"{value}: the file with the ids cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{value}: the file with the ids is not UTF-8 text (byte {error.start})") from error
+        return sorted({line.strip() for line in lines} - {""})
+
+    @field_validator("ids")
+    @classmethod
+    def _some_ids(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and not value:
+            raise ValueError("no ids: nothing would be imported; leave the key out to import all")
+        return value
+
+    def filters(self) -> dict[str, Any]:
+        """What leaves traces out, where anything does."""
+        return self.model_dump(mode="json", include=set(_FILTERS), exclude_none=True)
 
 
 class TargetConfig(_Section):
@@ -279,6 +331,7 @@ class Config(_Section):
 
     def mapping_sha256(self) -> str:
         """Hash of what decides how a record becomes a session: another one means that files are read again."""
+        archive_bytes = self.source.max_archive_bytes
         return _sha256(
             {
                 "revision": MAPPING_REVISION,
@@ -287,6 +340,8 @@ class Config(_Section):
                 "format": self.source.format,
                 "session_per": self.source.session_per,
                 "max_record_bytes": self.source.max_record_bytes,
+                **({"filters": filters} if (filters := self.source.filters()) else {}),
+                **({"max_archive_bytes": archive_bytes} if archive_bytes != _MAX_ARCHIVE_BYTES else {}),
             }
         )
 
@@ -379,6 +434,26 @@ def normalise_base_url(value: str) -> str:
     return urlunsplit((scheme, netloc, parts.path.rstrip("/"), "", ""))
 
 
+def _checked_url(url: str) -> str:
+    """Sources are named in manifests and messages, so no secret may be in them; nor is one repeated in the refusal."""
+    if url.lower().startswith("file://"):
+        return urlsplit(url).path
+    scheme, _, rest = url.partition("://")
+    user = rest.partition("/")[0].rpartition("@")[0]
+    if user and (":" in user or scheme.lower() in ("http", "https")):
+        raise ValueError(
+            f"a URL ({scheme}://…) with a user name or password in it; leave them out: credentials come from the "
+            "environment, as the storage's own tools take them"
+        )
+    if scheme.lower() in ("http", "https") and "?" in rest:
+        raise ValueError(
+            f"a URL ({scheme}://…) with a query, which may be a signature or a token; download the file, and name that"
+        )
+    if "::" in url:
+        raise ValueError(f"a chained URL ({scheme}…); name the object itself: archives and compression are read anyway")
+    return url
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -454,6 +529,8 @@ def _make_paths_absolute(data: dict[str, Any], base: Path) -> None:
         source["paths"] = [absolute(path) for path in source["paths"]]
     elif isinstance(source, dict) and "paths" in source:
         source["paths"] = absolute(source["paths"])
+    if isinstance(source, dict) and "ids" in source:
+        source["ids"] = absolute(source["ids"])
     for name in ("state_dir", "output_dir"):
         if name in data:
             data[name] = absolute(data[name])

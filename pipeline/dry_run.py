@@ -11,11 +11,11 @@ from typing import Any
 
 from pipeline.clock import SystemClock
 from pipeline.config import Config
+from pipeline.finding import find_sources
 from pipeline.job import open_job
 from pipeline.ledger.database import opened_shadow
 from pipeline.ledger.settling import Send
 from pipeline.payload import create_body
-from pipeline.plan import find_files
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Stop
 from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
@@ -46,7 +46,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
     """Read, map and compare with the ledger (read-only, unlocked), and tell what a run would send."""
     stop = stop or Stop()
     clock = SystemClock()
-    files = find_files(config)
+    found = find_sources(config)
     kinds: Counter[str] = Counter()
     bytes_to_send = 0
     samples: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
     ):
         # A run that would go on has a folder, and that is not ours to touch.
         beside = config.model_copy(update={"output_dir": Path(scratch)})
-        job = open_job(beside, database, files, clock, results_dir=Path(scratch))
+        job = open_job(beside, database, found, clock, results_dir=Path(scratch))
         batches = prepare(job, scratch_dir=Path(scratch), is_stopping=lambda: stop.times > 0)
         for batch in batches:
             for send in job.sessions.admit(batch):
@@ -87,7 +87,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             max_rejected=config.upload.max_rejected,
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
-            left_out=job.left_out,
+            found=job.found,
             redacted=job.redaction.counts,
         )
         summary |= {

@@ -16,13 +16,13 @@ from typing import Any
 from pipeline import json_text
 from pipeline.clock import SystemClock
 from pipeline.config import Config
+from pipeline.finding import find_sources
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import opened_shadow
 from pipeline.mappers.messages import messages_of
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.times import iso_utc
 from pipeline.models import Reject, SessionImport
-from pipeline.plan import find_files
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Stop
 
@@ -143,12 +143,12 @@ def inspect_sources(config: Config, *, stop: Stop | None = None) -> Inspection:
     """Read everything that `config` names. Raises UsageError where no file is recognised, saying what was seen."""
     stop = stop or Stop()
     clock = SystemClock()
-    files = find_files(config)
+    sources = find_sources(config)
     with tempfile.TemporaryDirectory(prefix="trace-import-") as name:
         scratch = Path(name)
         with opened_shadow(scratch) as database:
             beside = config.model_copy(update={"output_dir": scratch, "state_dir": scratch})
-            job = open_job(beside, database, files, clock, results_dir=scratch)
+            job = open_job(beside, database, sources, clock, results_dir=scratch)
             found = Inspection(_sources(job), session_per=config.source.session_per)
             read: dict[str, int] = {}
             for batch in prepare(job, scratch_dir=scratch, is_stopping=lambda: stop.times > 0):

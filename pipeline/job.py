@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.clock import Clock, iso
 from pipeline.config import Config
 from pipeline.errors import StoppedError, UsageError
+from pipeline.filters import Filter, trace_filter
+from pipeline.finding import Found
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
 from pipeline.ledger.parts import PartIndex
 from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
-from pipeline.plan import Source, fingerprint, left_out, recognise
+from pipeline.plan import Source, recognise
+from pipeline.readers.places import mark_of
 from pipeline.redaction.clean import Redaction
 
 
@@ -34,6 +37,8 @@ class Job:
     paths: dict[str, int]
     to_session: SessionMapper
     redaction: Redaction
+    wants: Filter | None
+    """Which traces are imported; None: all."""
     parts: PartIndex
     scattered_formats: frozenset[str]
     """Formats of which some sources, now or in earlier runs, hold pieces that are no traces by themselves."""
@@ -45,8 +50,8 @@ class Job:
     """Records in files that are done, which were rejected when those were read."""
     differing_before: int
     """Sessions of files that are done, whose content on the server was another one and was left so."""
-    left_out: tuple[Path, ...]
-    """Files in the source folders that nobody looks at."""
+    found: Found
+    """All that there is, also files that are done, and those that nobody looks at."""
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
@@ -70,16 +75,18 @@ class Job:
             )
 
 
-def open_job(config: Config, database: Database, files: Sequence[Path], clock: Clock, *, results_dir: Path) -> Job:
+def open_job(config: Config, database: Database, found: Found, clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
     try:
         redaction = Redaction(config.mapping, salt=_salt(config))
         to_session = session_mapper(
             config.mapping, redaction, source_name=config.source.name, over_record=config.source.format == "custom"
         )
+        trace_filter(config.source, clock.wall())  # a wrong condition is told before anything begins
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
+    files = found.places
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, _anchor(config))
     paths = runs.path_ids([str(file) for file in files])
@@ -89,7 +96,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         without_rejects=config.upload.retry_rejected,
         without_updatable=config.upload.on_change == "update",
     )
-    now = {file: fingerprint(file) for file in files}
+    now = {file: mark_of(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     is_any_done = bool(unchanged)
     done_already = set(unchanged)
@@ -130,13 +137,15 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         paths=paths,
         to_session=to_session,
         redaction=redaction,
+        # A run that goes on means the same traces by `7d` as when it began: none is counted twice.
+        wants=trace_filter(config.source, datetime.fromisoformat(run.started_at)),
         parts=parts,
         scattered_formats=scattered,
         sources=sources,
         fingerprints={paths[source.name]: source.fingerprint for source in sources},
         rejected_before=sum(file.rejects for file in done_before),
         differing_before=sum(file.differing for file in done_before),
-        left_out=tuple(left_out(config)),
+        found=found,
         killed=killed,
     )
 

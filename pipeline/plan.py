@@ -1,14 +1,9 @@
-"""Which files are read, in which order, as what format, and which of them are done already."""
+"""What the files are that will be read: the format of each, told from its beginning."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -19,23 +14,13 @@ from pipeline.mappers.custom import custom_mapper
 from pipeline.mappers.detect import Guess, detect_format, doubt
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Record
-from pipeline.readers import is_export, read_records
+from pipeline.readers import read_records
+from pipeline.readers.opening import Place
+from pipeline.readers.places import mark_of
 from pipeline.units import DEFECTS, mapper_of, units_of
 
-FINGERPRINT_BYTES = 65_536
 SAMPLE_RECORDS = 50
-RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
-"""All together in a folder, they are what a run has left there, and no exports."""
 SAMPLE_BYTES = 1_000_000
-STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock")
-RESULT_NAMES = (
-    "manifest.parquet",
-    "manifest.jsonl",
-    "rejects.jsonl",
-    "summary.json",
-    "conversations.scratch",
-    "spill.scratch",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +28,7 @@ class Source:
     """A file that will be read: what it is, and how sure that is."""
 
     name: str
-    path: Path
+    place: Place
     size: int
     fingerprint: str
     mapper: Mapper | None
@@ -56,51 +41,7 @@ class Source:
     """How sure the format is, and why."""
 
 
-def find_files(config: Config) -> list[Path]:
-    """Expand paths, folders and globs: sorted, each file once. Raises UsageError for what is not there."""
-    found: dict[str, Path] = {}
-    real_folder = cache(os.path.realpath)  # it looks at every part of a path: once a folder, not once a file
-    for pattern in config.source.paths:
-        if "://" in pattern:
-            raise UsageError(f"{pattern}: object storage cannot be read yet; download the files and name the folder")
-        is_own = _own_files(config, pattern)
-        matches = [Path(os.path.abspath(match)) for match in _expand(pattern, is_own)]
-        if not matches and not config.source.allow_empty:
-            raise UsageError(
-                f"{pattern}: {_why_nothing(pattern)}; mend source.paths, or set source.allow_empty: true "
-                "where having nothing to do is normal"
-            )
-        for match in matches:
-            _require_utf8(match)
-            real = (
-                os.path.realpath(match) if match.is_symlink() else os.path.join(real_folder(match.parent), match.name)
-            )
-            found.setdefault(real, match)
-    return sorted(found.values())
-
-
-def fingerprint(path: Path) -> str:
-    """Size, mtime (ns) and a hash of the first and last 64 KiB: changes whenever a file does, and costs little."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(FINGERPRINT_BYTES))
-            status = os.fstat(file.fileno())
-            file.seek(max(status.st_size - FINGERPRINT_BYTES, 0))
-            digest.update(file.read(FINGERPRINT_BYTES))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
-    return f"{status.st_size}:{status.st_mtime_ns}:{digest.hexdigest()[:32]}"
-
-
-def fingerprint_or_gone(path: Path) -> str:
-    """The fingerprint now; a file that is gone has none that was seen before."""
-    try:
-        return fingerprint(path)
-    except UsageError:
-        return "gone"
-
-
-def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = False) -> Iterator[Source]:
+def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = False) -> Iterator[Source]:
     """Decide the format of each file: as configured, or by looking at its beginning.
 
     Raises UsageError where not one of the files with records in them is recognised, and none was on an earlier night.
@@ -109,20 +50,20 @@ def recognise(config: Config, files: Iterable[Path], *, is_any_done: bool = Fals
     mappers = installed_mappers() if configured is None else {}
     doubts = []
     has_known = is_any_done
-    for path in files:
+    for place in places:
         is_asked = configured is None or configured.piece_of is not None
-        sample = _sample(path, config) if is_asked else []
+        sample = _sample(place, config) if is_asked else []
         guess = Guess(configured, 1.0, "as configured") if configured is not None else _detect(sample, mappers.values())
         mapper = guess.mapper if guess.is_sure else None
         why_not = "" if guess.is_sure or not sample else doubt(guess)
         if mapper is None and why_not:
-            doubts.append(f"{path}: {why_not}")
+            doubts.append(f"{place}: {why_not}")
         has_known = has_known or mapper is not None
-        mark = fingerprint(path)
+        mark = mark_of(place)
         yield Source(
-            str(path),
-            path,
-            int(mark.split(":")[0]),
+            str(place),
+            place,
+            int(mark.split(":")[0]) if isinstance(place, Path) else place.size,
             mark,
             mapper,
             why_not,
@@ -146,11 +87,11 @@ def configured_mapper(config: Config) -> Mapper | None:
         raise UsageError(f"{config.origin}: {error}") from error
 
 
-def _sample(path: Path, config: Config) -> list[Record]:
+def _sample(place: Place, config: Config) -> list[Record]:
     """The first records of a file that can be read."""
     sample = []
     size = 0
-    records = read_records(path, name=str(path), max_record_bytes=config.source.max_record_bytes)
+    records = read_records(place, name=str(place), max_record_bytes=config.source.max_record_bytes)
     for record in islice(records, 10 * SAMPLE_RECORDS):
         size += len(record.raw)
         if record.problem is None:
@@ -180,91 +121,3 @@ def _is_scattered(sample: Sequence[Record], mapper: Mapper | None) -> bool:
         if piece is not None and not piece.is_whole:
             return True
     return False
-
-
-def _expand(pattern: str, is_own: Callable[[str], bool]) -> Iterator[str]:
-    if not glob.has_magic(pattern) or os.path.lexists(pattern):
-        path = Path(pattern)
-        if path.is_dir():
-            for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
-                names[:] = _folders_to_enter(folder, names, is_own)
-                results = RESULTS if RESULTS.issubset(files) else frozenset()
-                found = [os.path.join(folder, name) for name in files if name not in results]
-                yield from (path for path in found if _is_wanted(Path(path)) and not is_own(path))
-        elif path.is_file():
-            yield pattern
-        elif path.exists():
-            raise UsageError(f"{pattern}: not a regular file (a pipe or a device); write the data to a file first")
-        return
-    for match in glob.iglob(pattern, recursive=True):
-        if Path(match).is_file() and not is_own(match):
-            yield match
-
-
-def _folders_to_enter(folder: str, names: Iterable[str], is_own: Callable[[str], bool]) -> list[str]:
-    return sorted(name for name in names if not name.startswith(".") and not is_own(os.path.join(folder, name)))
-
-
-def _own_files(config: Config, pattern: str) -> Callable[[str], bool]:
-    """What this tool writes itself is no source, where folders and patterns are looked through.
-
-    A state or output folder below them is left out whole. In one that holds the sources, only what is ours is.
-    """
-    is_pattern = glob.has_magic(pattern) and not os.path.lexists(pattern)
-    root = Path(os.path.realpath((_folder_of(pattern) if is_pattern else pattern) or os.curdir))
-    ours: list[str] = []
-    for folder, names in ((config.state_dir, STATE_NAMES), (config.output_dir, RESULT_NAMES)):
-        if folder is not None:
-            real = os.path.realpath(folder)
-            ours += [os.path.join(real, name) for name in names] if root.is_relative_to(real) else [real]
-    real_folder = lru_cache(maxsize=1_000)(os.path.realpath)  # one look at the disk for all files of a folder
-
-    def is_own(path: str) -> bool:
-        folder, name = os.path.split(path)
-        real = os.path.join(real_folder(folder or os.curdir), name)
-        return any(real == one or real.startswith(f"{one}{os.sep}") for one in ours)
-
-    return is_own
-
-
-def _folder_of(pattern: str) -> str:
-    """The folder before the first wildcard."""
-    return re.sub(r"[^/]*$", "", re.split(r"[*?\[]", pattern, maxsplit=1)[0])
-
-
-def left_out(config: Config) -> list[Path]:
-    """Files in the source folders that are no exports by their names, or cannot be opened: nobody looks at them."""
-    found = []
-    for pattern in config.source.paths:
-        if not Path(pattern).is_dir():
-            continue
-        is_own = _own_files(config, pattern)
-        for folder, names, files in os.walk(pattern, followlinks=True):
-            names[:] = _folders_to_enter(folder, names, is_own)
-            paths = [Path(folder, name) for name in files]
-            found += [path for path in paths if not _is_wanted(path) and not is_own(str(path))]
-    return [path for path in sorted(found) if not path.name.startswith(".")]
-
-
-def _is_wanted(path: Path) -> bool:
-    return is_export(path) and path.is_file()
-
-
-def _require_utf8(path: Path) -> None:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise UsageError(f"{shown}: this file's name is not UTF-8; rename it, or leave it out") from error
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: this folder cannot be read ({error.strerror})") from error
-
-
-def _why_nothing(pattern: str) -> str:
-    if glob.has_magic(pattern):
-        return "no file matches"
-    if Path(pattern).is_dir():
-        return "no export in this folder (.jsonl, .ndjson, .json, .parquet, compressed or not)"
-    return "there is no such file or folder"

@@ -15,18 +15,22 @@ from pipeline.assembly.conversations import Conversations
 from pipeline.assembly.earlier import add_earlier_pieces, add_earlier_traces
 from pipeline.assembly.scattered import Gathered, Scattered
 from pipeline.errors import RejectedError, StoppedError, UsageError
+from pipeline.filters import Verdict
 from pipeline.job import Job
 from pipeline.ledger.sessions import Batch, Progress
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Record, Reject, SessionImport, Trace
-from pipeline.plan import Source, fingerprint_or_gone
+from pipeline.plan import Source
 from pipeline.readers import read_records
+from pipeline.readers.places import fingerprint_or_gone
 from pipeline.redaction.clean import Redaction
 from pipeline.units import DEFECTS, mapper_of, units_of
 
 BATCH_SESSIONS = 400
 BATCH_BYTES = 4_000_000
 BATCH_SCATTERED = 20_000
+_OPEN = "open"
+"""Instead of a fingerprint: no file has it, so this one is not done."""
 
 
 @dataclass(slots=True)
@@ -131,6 +135,8 @@ class _Preparation:
         self._scattered_formats: set[str] = set()
         self._finished: dict[str, str] = {}
         """Sources read to their end of which something still waits."""
+        self._open: set[str] = set()
+        """Sources with traces that a later night will want."""
 
     # --- file by file -------------------------------------------------------------------------------------
 
@@ -152,7 +158,8 @@ class _Preparation:
             else:
                 if self._job.config.limit is None:  # what the limit leaves out is for another run
                     finished = self._finished if has_waiting else collected.finished
-                    finished[source.name] = fingerprint_or_gone(source.path)
+                    is_open = source.name in self._open
+                    finished[source.name] = _OPEN if is_open else fingerprint_or_gone(source.place)
             if has_waiting and source.mapper is not None:
                 is_scattered = source.mapper.name in self._scattered_formats
                 collected.part_files.append((source.name, source.fingerprint, source.mapper.name, is_scattered))
@@ -166,7 +173,7 @@ class _Preparation:
     def _records(self, source: Source) -> Iterator[Record]:
         max_bytes = self._job.config.source.max_record_bytes
         try:
-            yield from read_records(source.path, name=source.name, max_record_bytes=max_bytes)
+            yield from read_records(source.place, name=source.name, max_record_bytes=max_bytes)
         except UsageError as error:  # it was there when the run began
             raise StoppedError(f"{error}; it went while the run was on. Run again to go on") from error
 
@@ -219,6 +226,7 @@ class _Preparation:
                 self._collected.parts.append((group.key, group.ordinals))
             if self._collected.is_full:
                 yield self._collected.take()
+        self._finished |= dict.fromkeys(self._open & self._finished.keys(), _OPEN)
         if not self._merges:
             self._collected.finished |= self._finished
 
@@ -283,7 +291,13 @@ class _Preparation:
     # --- into the batch -----------------------------------------------------------------------------------
 
     def _place(self, trace: Trace, mapper: Mapper, origin: _Origin, trace_key: bytes | None = None) -> bool:
-        """A session of its own, or a part of a conversation; says whether its records are charged."""
+        """A session of its own, or a part of a conversation, or filtered; says whether its records are charged."""
+        verdict = self._job.wants(trace, origin.parts[0].raw) if self._job.wants is not None else Verdict.WANTED
+        if verdict is not Verdict.WANTED:
+            self._collected.ignored += [(part, "filtered") for part in origin.parts]
+            if verdict is Verdict.LATER:
+                self._open.update(part.source for part in origin.parts)
+            return True
         if self._merges and trace.conversation_id is not None:
             self._conversations.add(
                 trace,

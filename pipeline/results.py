@@ -99,7 +99,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             max_rejected=job.config.upload.max_rejected,
             rejected_before=job.rejected_before if run is job.run else 0,
             differing_before=job.differing_before if run is job.run else 0,
-            left_out=job.left_out if run is job.run else (),
+            found=job.found if run is job.run else None,
             redacted=job.redaction.counts if run is job.run else {},
         )
         write_summary(run.folder, summary)

@@ -16,11 +16,11 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.config import Config, require_target
 from pipeline.deadline import Deadline, deadline_of
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
+from pipeline.finding import find_sources
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import Database, opened_ledger
 from pipeline.ledger.settling import Send
 from pipeline.loop import in_a_loop_of_its_own
-from pipeline.plan import find_files
 from pipeline.preflight import Preflight
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Snapshot, Stop
@@ -48,9 +48,9 @@ def run_import(
     clock = clock or SystemClock()
     config = require_target(config)
     deadline = deadline_of(config.stop.at, config.stop.after, clock)
-    files = find_files(config)
+    found = find_sources(config)
     with opened_ledger(ledger_dir or config.state_dir) as database:
-        job = open_job(config, database, files, clock, results_dir=config.state_dir)
+        job = open_job(config, database, found, clock, results_dir=config.state_dir)
         end_killed_run(job, clock)
         stop = stop or Stop()
         failure = in_a_loop_of_its_own(_Import(job, database, clock, watch, stop, deadline).run, stop)

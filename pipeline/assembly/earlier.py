@@ -9,12 +9,15 @@ from pathlib import Path
 from pipeline.assembly.conversations import Conversations, conversation_key
 from pipeline.assembly.scattered import Scattered, trace_key
 from pipeline.errors import RejectedError, UsageError
+from pipeline.finding import find_again
 from pipeline.job import Job
 from pipeline.mappers import find_mapper
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Record, Trace
-from pipeline.plan import configured_mapper, fingerprint_or_gone
+from pipeline.plan import configured_mapper
 from pipeline.readers import read_records
+from pipeline.readers.opening import Place
+from pipeline.readers.places import fingerprint_or_gone
 from pipeline.units import DEFECTS, mapper_of, units_of
 
 Take = Callable[[Record, Mapper, bytes], bool]
@@ -87,23 +90,27 @@ def _read_again(
         file = files.setdefault(place.path, _File(place.format, place.fingerprint))
         file.keys.update(dict.fromkeys(place.ordinals, place.key))
     missing: dict[bytes, str] = {}
-    for path, file in sorted(files.items()):
+    places = find_again(files, job.config)
+    for path in [*places, *(files.keys() - places.keys())]:
+        file = files[path]
         if is_stopping():
             break
-        _read_file(job, path, file, take)
+        if path in places:
+            _read_file(job, places[path], file, take)
         for key in file.keys.values():
             missing.setdefault(key, f"earlier parts of this {what} were in {path}, and are not there any more")
     return missing
 
 
-def _read_file(job: Job, path: str, file: _File, take: Take) -> None:
+def _read_file(job: Job, place: Place, file: _File, take: Take) -> None:
     """Takes out of `file.keys` what is found; a file that is another one now holds nothing that could be trusted."""
-    if fingerprint_or_gone(Path(path)) != file.fingerprint:
+    if fingerprint_or_gone(place) != file.fingerprint:
         return
     last = max(file.keys)
     own = configured_mapper(job.config) or find_mapper(file.format)
     try:
-        records = read_records(Path(path), name=path, max_record_bytes=job.config.source.max_record_bytes)
+        max_bytes = job.config.source.max_record_bytes
+        records = read_records(place, name=str(place), max_record_bytes=max_bytes)
         for record, _ in units_of(records, own):
             key = file.keys.get(record.ordinal)
             mapper = mapper_of(record, own)

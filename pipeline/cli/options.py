@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 from pydantic import SecretStr
 
-from pipeline.cli.text import safe
 from pipeline.config import Config, load_config
 from pipeline.errors import UsageError
 
@@ -21,6 +20,12 @@ _OVERRIDES = {
     "source": "source.paths",
     "format": "source.format",
     "session_per": "source.session_per",
+    "since": "source.since",
+    "until_trace_time": "source.until_trace_time",
+    "ids": "source.ids",
+    "where": "source.where",
+    "sample": "source.sample",
+    "import_incomplete": "source.import_incomplete",
     "version_id": "target.version_id",
     "product_id": "target.product_id",
     "base_url": "target.base_url",
@@ -45,6 +50,19 @@ def import_options(command: F) -> F:
             click.option("--source", multiple=True, metavar="PATH", help="A file, folder or glob to read; repeatable."),
             click.option("--format", help="langfuse, chat, custom, … [default: auto, decided per file]"),
             click.option("--session-per", type=click.Choice(["trace", "conversation"]), help="What becomes a session."),
+            click.option("--since", metavar="TIME", help="Only traces from then on: 2026-08-22, or 7d (ago)."),
+            click.option("--until-trace-time", metavar="TIME", help="Only traces that began before."),
+            click.option("--ids", metavar="FILE", help="Only traces or conversations with these ids, one a line."),
+            click.option(
+                "--where", metavar="JMESPATH", help="Only traces for which it holds: \"environment=='prod'\"."
+            ),
+            click.option("--sample", type=float, help="Only this share of the traces (0.01), every night the same."),
+            click.option(
+                "--import-incomplete",
+                is_flag=True,
+                default=None,
+                help="Also files of a blob export whose window has no manifest yet.",
+            ),
             click.option("--version-id", help="Galtea version that the sessions belong to."),
             click.option("--product-id", help="Galtea product; its newest version is taken, once per run."),
             click.option("--base-url", help="Where the API is. [default: GALTEA_API_URL or https://api.galtea.ai]"),
@@ -84,17 +102,6 @@ def for_emulator(config: Config, data: Path | None) -> Config:
     # Its port differs from run to run; what it holds does not.
     name = f"emulator:{data.absolute()}" if data is not None else None
     return config.model_copy(update={"target": target, "target_name": name, "api_key": SecretStr(EMULATOR_KEY)})
-
-
-def tell_left_out(config: Config) -> None:
-    """Say which files of the source folders nobody looks at."""
-    from pipeline.plan import left_out  # noqa: PLC0415  (loads the readers)
-
-    paths = left_out(config)
-    if paths:
-        names = ", ".join(safe(path.name) for path in paths[:5])
-        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-        click.echo(f"Not looked at, as they are no exports by their names: {names}{more}", err=True)
 
 
 def config_from(config_file: Path | None, options: dict[str, Any], **extra: Any) -> Config:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.options import config_from, emulator_options, for_emulator, import_options, tell_left_out
+from pipeline.cli.options import config_from, emulator_options, for_emulator, import_options
 from pipeline.cli.result import print_plan
 
 
@@ -31,7 +31,6 @@ def plan(config_file: Path | None, as_json: bool, use_emulator: bool, data: Path
     from pipeline.dry_run import plan_import  # noqa: PLC0415  (loads the heavy rooms)
 
     config = config_from(config_file, options)
-    tell_left_out(config)
     with tempfile.TemporaryDirectory(prefix="trace-import-") as nothing:
         ledger_dir = None
         if use_emulator:

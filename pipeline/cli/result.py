@@ -19,6 +19,7 @@ Say = Callable[[str], None]
 REJECTS_SHOWN = 5
 CONFLICTS_SHOWN = 5
 EMPTY_SHOWN = 5
+LEFT_OUT_SHOWN = 5
 _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
@@ -173,6 +174,23 @@ def _print_empty(summary: dict[str, Any], say: Say) -> None:
         )
 
 
+def _print_found(summary: dict[str, Any], say: Say) -> None:
+    """What lies in the sources and was not read, or should lie there."""
+    for key, what in (
+        ("left_out", "not looked at (no export by the name)"),
+        (
+            "incomplete",
+            "left for a later run: no manifest for the window yet (--import-incomplete takes them as they are)",
+        ),
+        ("missing", "named by a manifest and NOT there (copy them again)"),
+    ):
+        count, files = summary[key]["count"], summary[key]["files"][:LEFT_OUT_SHOWN]
+        if count:
+            more = f" and {count - len(files):,} more" if count > len(files) else ""
+            names = ", ".join(unique_tail(file, summary[key]["files"]) for file in files)
+            say(f"  {count:,} {'file' if count == 1 else 'files'} {what}: {safe(names)}{more}")
+
+
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["records_repaired"]:
@@ -180,6 +198,7 @@ def _print_counts(summary: dict[str, Any], say: Say) -> None:
             f"  {summary['records_repaired']:,} records had values replaced or cut "
             "(metadata.repaired and metadata.cut of their sessions tell what)"
         )
+    _print_found(summary, say)
     _print_empty(summary, say)
     for reason, count in summary["records_ignored"].items():
         say(f"  {count:,} were ignored: {reason}")

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli.options import config_from, for_emulator, import_options, tell_left_out
+from pipeline.cli.options import config_from, for_emulator, import_options
 from pipeline.cli.progress import watching
 from pipeline.cli.result import print_summary
 from pipeline.config import Config
@@ -53,7 +53,6 @@ def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr, level=logging.WARNING)
     with contextlib.ExitStack() as stack:
         config, ledger_dir = config_from(config_file, options), None
-        tell_left_out(config)
         if use_emulator:
             config, ledger_dir = stack.enter_context(_on_an_emulator(config, data))
         stop = stack.enter_context(_stopped_by_signals())

@@ -1,4 +1,4 @@
-"""A local file as a stream of byte blocks, decompressed by what it holds and not by what it is called.
+"""A source as a stream of byte blocks, decompressed by what it holds and not by what it is called.
 
 gzip, zstd, bz2 and xz, also several members one after the other; and the OpenTelemetry collector's framed zstd
 (file exporter with `compression: zstd`: for each message 4 bytes of big-endian length and a zstd frame), where
@@ -12,7 +12,7 @@ import lzma
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import zstandard
 from isal import igzip_lib
@@ -20,14 +20,71 @@ from isal import igzip_lib
 from pipeline.errors import TraceImportError, UsageError
 from pipeline.models import Problem
 
+LINE_SUFFIXES = (".jsonl", ".ndjson")
+ROW_SUFFIXES = (".csv", ".tsv")
+EXPORT_SUFFIXES = (*LINE_SUFFIXES, *ROW_SUFFIXES, ".json", ".parquet", ".pq")
+COMPRESSION_SUFFIXES = (".gz", ".zst", ".zstd", ".bz2", ".xz")
 BLOCK_BYTES = 1 << 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _FEED_BYTES = 4096
 """Compressed bytes handed to a decompressor at once: bounds what a zstd bomb can make of them (64 MB)."""
 
 
+class Kept(Protocol):
+    """What lies in an archive or in storage, and knows how it is opened; its text is its name in the manifest."""
+
+    @property
+    def name(self) -> str:
+        """Its last part."""
+
+    @property
+    def size(self) -> int:
+        """In bytes, about."""
+
+    @property
+    def mark(self) -> str:
+        """Its fingerprint when it was found."""
+
+    @property
+    def order(self) -> tuple[tuple[str, ...], int]:
+        """Where it stands among all."""
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why nobody tries to read it."""
+
+    def fingerprint_now(self) -> str:
+        """Another one whenever its content is."""
+
+    def open_stream(self) -> BinaryIO:
+        """Its content, to be read once."""
+
+    def open_ranges(self) -> BinaryIO | None:
+        """Its content for somebody who seeks; None where that cannot be."""
+
+
+Place = Path | Kept
+"""Where a source lies."""
+
+
+def is_export(path: str | Path) -> bool:
+    """Whether a file in a folder is one to import, told from its name: `a.jsonl`, `a.jsonl.gz`, and `a.gz`."""
+    name = Path(path).name.lower()
+    bare = bare_name(name)
+    is_only_compressed = bare != name and "." not in bare
+    return (bare.endswith(EXPORT_SUFFIXES) or is_only_compressed) and not name.startswith(".")
+
+
+def bare_name(name: str) -> str:
+    """In lower case, and without what tells the compression."""
+    name = name.lower()
+    for suffix in COMPRESSION_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
 class BrokenStreamError(TraceImportError):
-    """The bytes end before they should; `kind` is truncated, corrupt or unreadable."""
+    """The bytes end before they should; `kind` is truncated, corrupt, unreadable or too_much."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -42,9 +99,9 @@ class BrokenStreamError(TraceImportError):
 
 
 @contextmanager
-def open_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Iterator[bytes]]:
+def open_blocks(place: Place, block_bytes: int = BLOCK_BYTES) -> Iterator[Iterator[bytes]]:
     """The content of a file in blocks. Raises UsageError where the file cannot be opened."""
-    with open_file(path) as file:
+    with open_file(place) as file:
         yield _blocks(file, block_bytes)
 
 
@@ -59,7 +116,7 @@ def _blocks(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
         yield from _plain(file, head, block_bytes)
 
 
-def starts_with(path: Path, magic: bytes) -> bool:
+def starts_with(path: Place, magic: bytes) -> bool:
     """Whether a file begins with these bytes. Raises UsageError where it cannot be opened."""
     with open_file(path) as file:
         try:
@@ -68,8 +125,10 @@ def starts_with(path: Path, magic: bytes) -> bool:
             return False
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Place) -> BinaryIO:
     """Open a source for reading; what stands in the way becomes a UsageError that names the way out."""
+    if not isinstance(path, Path):
+        return path.open_stream()
     try:
         return path.open("rb", buffering=0)
     except FileNotFoundError:

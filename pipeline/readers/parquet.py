@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.json_text import NO_REPAIRS, clean, encode_counted
 from pipeline.models import Problem, Record
 from pipeline.readers.jsonl import too_long_problem
 from pipeline.readers.opening import open_file
+from pipeline.readers.rows import row_record
 
 BATCH_BYTES = 2 << 20
 _BATCH_ROWS = 128
@@ -24,16 +24,27 @@ _MOST_LOST_ROWS = 10_000_000
 """More unreadable rows in one row group come from a corrupt count: the rest of them shares one record."""
 
 
-def read_parquet(path: Path, *, name: str, max_record_bytes: int, batch_bytes: int = BATCH_BYTES) -> Iterator[Record]:
-    """The rows of a Parquet file; those that cannot be read carry a problem."""
+def read_parquet(
+    file_or_path: Any,
+    *,
+    name: str,
+    max_record_bytes: int,
+    batch_bytes: int = BATCH_BYTES,
+    column_buffer_bytes: int = _COLUMN_BUFFER_BYTES,
+) -> Iterator[Record]:
+    """The rows of a Parquet file, given by its path or open; those that cannot be read carry a problem."""
     import pyarrow as pa  # noqa: PLC0415  (heavy: loads when used)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    open_file(path).close()  # what is missing is a UsageError; errors after this are about the content
+    if isinstance(file_or_path, Path):
+        open_file(file_or_path).close()  # what is missing is a UsageError; errors after this are about the content
     broken = (OSError, pa.ArrowException, UnicodeDecodeError, OverflowError)
     try:
         file = pq.ParquetFile(
-            str(path), pre_buffer=False, buffer_size=_COLUMN_BUFFER_BYTES, coerce_int96_timestamp_unit="us"
+            str(file_or_path) if isinstance(file_or_path, Path) else file_or_path,
+            pre_buffer=False,
+            buffer_size=column_buffer_bytes,
+            coerce_int96_timestamp_unit="us",
         )
         names = list(file.schema_arrow.names)
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
@@ -108,7 +119,7 @@ def _records(batch: Any, names: list[str], name: str, row: int) -> Iterator[Reco
         return
     rows = zip(*columns, strict=True) if columns else [()] * batch.num_rows
     for number, values in enumerate(rows, row + 1):
-        yield _finished(dict(zip(names, values, strict=True)), {}, name, number)
+        yield row_record(dict(zip(names, values, strict=True)), {}, name, number, f"row {number}")
 
 
 def _record(one_row: Any, names: list[str], name: str, number: int) -> Record:
@@ -123,12 +134,4 @@ def _record(one_row: Any, names: list[str], name: str, number: int) -> Record:
             byte = error.object[error.start]
             problem = Problem("not_utf8", f"column {column_name} is not UTF-8 (byte 0x{byte:02x})")
             return Record(name, number, f"row {number}", None, b"", problem)
-    return _finished(data, repairs, name, number)
-
-
-def _finished(data: dict[str, Any], repairs: dict[str, int], name: str, number: int) -> Record:
-    raw, replaced = encode_counted(data)
-    if replaced and replaced.keys() - {"big_integer"}:  # NUL characters: the data still holds them
-        data, more = clean(data)
-        repairs = {**repairs, **more}
-    return Record(name, number, f"row {number}", data, raw, None, repairs or NO_REPAIRS)
+    return row_record(data, repairs, name, number, f"row {number}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from enum import Enum, auto
 
 from pipeline.json_text import NotJsonError, decode
+from pipeline.readers.csv_rows import delimiter_of
 from pipeline.readers.opening import BrokenStreamError
 from pipeline.readers.rejects import is_reject
 
@@ -21,6 +23,7 @@ class Content(Enum):
     NOTHING = auto()
     LINES = auto()
     DOCUMENTS = auto()
+    ROWS = auto()
     REJECTS = auto()
 
 
@@ -53,8 +56,11 @@ def peek(blocks: Iterator[bytes]) -> tuple[bytes, bool, Iterator[bytes]]:
     return b"".join(taken), is_all, again()
 
 
-def content_of(head: bytes, *, is_all: bool, is_named_lines: bool) -> Content | str:
-    """How to cut the file that begins with `head`; a sentence where it is no export that we can read."""
+def content_of(head: bytes, *, is_all: bool, named: Content | None) -> Content | str:
+    """How to cut the file that begins with `head`; a sentence where it is no export that we can read.
+
+    `named` is what its name says (LINES, ROWS), where it says anything.
+    """
     foreign = _foreign(head)
     if foreign:
         return foreign
@@ -66,16 +72,20 @@ def content_of(head: bytes, *, is_all: bool, is_named_lines: bool) -> Content | 
         lines = lines[:-1] or lines  # the last one is not whole
     if is_reject(_object(lines[0])):
         return Content.REJECTS
-    if is_named_lines:
+    if named is Content.LINES:
         return Content.LINES
-    if text.startswith(b"["):
+    if text.startswith(b"[") and named is not Content.ROWS:
         return Content.DOCUMENTS
     if text.startswith(b"{"):
         is_lines = (not is_all and b"\n" not in text) or any(_object(line) is not None for line in lines[:2])
         return Content.LINES if is_lines else Content.DOCUMENTS
+    if named is Content.ROWS and not text.startswith((b"<", b"{")) and b"\0" not in lines[0]:
+        return Content.ROWS
     if any(_object(line) is not None for line in lines):
         return Content.LINES
-    return _no_json(text, lines[0])
+    if _is_csv(lines):
+        return Content.ROWS
+    return _no_json(text)
 
 
 def _object(line: bytes) -> dict[str, object] | None:
@@ -92,7 +102,7 @@ _MAGICS = (
     (b"\xff\xfe", "UTF-16 or UTF-32 text; convert it first: iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "UTF-16 text; convert it first: iconv -f UTF-16 -t UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32 text; convert it first: iconv -f UTF-32 -t UTF-8"),
-    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"PK\x03\x04", "a zip archive; call it .zip, and its members are read"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
     (b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
@@ -101,7 +111,6 @@ _MAGICS = (
     (b"\x1f\x9d", "compressed with compress (.Z); decompress it first: gzip -d"),
     (b"\x1f\x8b", "compressed twice; decompress it once first: gzip -d"),
     (b"\x28\xb5\x2f\xfd", "compressed twice; decompress it once first: zstd -d"),
-    (b"PAR1", "a Parquet file inside a compressed one; decompress it first"),
     (b"PARE", "an encrypted Parquet file; export it without encryption"),
     (b"Obj\x01", "an Avro file; export JSON Lines or Parquet instead"),
     (b"ORC", "an ORC file; export JSON Lines or Parquet instead"),
@@ -115,15 +124,22 @@ _CSV_HEADER = re.compile(rb"""["\w .()/-]+(?:[,;\t]["\w .()/-]*)+\r?""")
 
 def _foreign(head: bytes) -> str:
     if head[257:262] == b"ustar":
-        return "a tar archive; unpack it first"
+        return "a tar archive; call it .tar (.tar.gz, …), and its members are read"
     return next((what for magic, what in _MAGICS if head.startswith(magic)), "")
 
 
-def _no_json(text: bytes, first_line: bytes) -> str:
+def _is_csv(lines: list[bytes]) -> bool:
+    """A header of plain names, and as many cells in the row below it."""
+    if len(lines) < 2 or not _CSV_HEADER.fullmatch(lines[0]):
+        return False
+    texts = [line.decode("utf-8", "replace") for line in lines[:2]]
+    header, row = csv.reader(texts, delimiter=delimiter_of(lines[0]))
+    return len(header) == len(row)
+
+
+def _no_json(text: bytes) -> str:
     if text.startswith(b"<"):
         return "HTML or XML; export JSON Lines or Parquet instead"
     if b"\0" in text:
         return "binary data of no format that we know"
-    if _CSV_HEADER.fullmatch(first_line):
-        return "CSV; export JSON Lines or Parquet instead"
-    return "neither JSON, JSON Lines nor Parquet"
+    return "neither JSON, JSON Lines, CSV nor Parquet"

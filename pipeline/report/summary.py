@@ -5,14 +5,16 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
 from pipeline.ledger.runs import RunRow, SourceRow, Totals
 from pipeline.models import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.finding import Found
 
 LEFT_OUT_SHOWN = 20
 
@@ -31,7 +33,7 @@ def summarise(
     max_rejected: int,
     rejected_before: int = 0,
     differing_before: int = 0,
-    left_out: Sequence[Path] = (),
+    found: Found | None = None,
     redacted: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
@@ -64,7 +66,9 @@ def summarise(
         "config_sha256": config_sha256,
         "version": __version__,
         "redacted": dict(sorted(redacted.items())),
-        "left_out": {"count": len(left_out), "files": [str(path) for path in left_out[:LEFT_OUT_SHOWN]]},
+        "left_out": _counted(found.left_out if found else ()),
+        "incomplete": _counted(found.incomplete if found else ()),
+        "missing": _counted(found.missing if found else ()),
         "sources": [
             {
                 "source": source.path,
@@ -76,6 +80,10 @@ def summarise(
             for source in sources
         ],
     }
+
+
+def _counted(files: Sequence[str]) -> dict[str, Any]:
+    return {"count": len(files), "files": list(files[:LEFT_OUT_SHOWN])}
 
 
 def is_balanced(totals: Totals) -> bool:

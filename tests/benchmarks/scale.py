@@ -34,7 +34,7 @@ from pipeline.ledger.runs import RunLedger, RunRow
 from pipeline.ledger.sessions import Batch, Progress, SessionLedger
 from pipeline.ledger.settling import Settlement
 from pipeline.models import Outcome
-from pipeline.plan import fingerprint
+from pipeline.readers.places import fingerprint
 from tests.benchmarks.big_ledger import add_done_files, add_run, add_settled_sessions
 from tests.end_to_end.conftest import make_trace as make_row
 from tests.unit.factories import SOURCE, make_session, make_trace

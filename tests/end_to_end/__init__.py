@@ -54,4 +54,8 @@ here ends with `check_invariants` (tests/invariants.py). `test_fault_table.py` h
 | NaN, lone surrogates, NUL, integers beyond 2^53 | test_bad_records_go_to_the_rejects_and_the_rest_is_imported |
 | a line of 40 MB | test_a_record_of_40_mb_is_a_reject_with_its_position |
 | duplicate ids in one file, with the same, another and a newer payload | test_duplicates_conflicts_and_newer_versions_in_one_input |
+| a table cell with quotes and newlines, a row cut off | test_a_csv_export_gives_the_sessions_that_the_same_rows_as_lines_give |
+| an archive that is damaged, cut off, a bomb, no archive | test_any_damage_gives_records_or_rejects, test_a_tar_that_was_cut_off_gives_what_is_there_and_says_so, test_a_bomb_is_a_reject_and_what_stands_before_is_read |
+| a blob export that is being written, or copied in part | test_a_window_without_its_manifest_waits_and_comes_with_it, test_what_a_manifest_names_and_nobody_copied_is_told |
+| storage that goes away in the middle, or refuses | test_a_storage_that_goes_away_in_the_middle_stops_the_run_and_the_next_one_goes_on, test_a_web_server_that_knows_no_ranges |
 """

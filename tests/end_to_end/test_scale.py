@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import RunResult, load_config, run_import
 from pipeline.emulator import RunningEmulator
-from pipeline.plan import FINGERPRINT_BYTES
+from pipeline.readers.places import FINGERPRINT_BYTES
 from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
 from tests.invariants import KEY, check_invariants, posts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import uuid
@@ -200,3 +201,18 @@ def test_batches_shrink_where_a_dictionary_hides_long_values(tmp_path: Path) -> 
 def test_the_time_zone_of_the_file_does_not_matter_to_nested_times(tmp_path: Path) -> None:
     array = pa.array([[datetime(2026, 1, 1, tzinfo=UTC)]], pa.list_(pa.timestamp("us", "America/Lima")))
     assert values_of(tmp_path, array) == [["2026-01-01T00:00:00.000000Z"]]
+
+
+def test_hive_folders_add_no_columns_and_clash_with_none(tmp_path: Path) -> None:
+    """LangSmith's bulk export: the folder session_id=… is the column session_id, as another type."""
+    folder = tmp_path / "export_id=1" / "tenant_id=2" / "session_id=3" / "resource=runs" / "year=2026" / "month=08"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"id": ["a"], "session_id": ["uuid"]}), folder / "a.parquet")
+    assert data(read_path(folder / "a.parquet")) == [{"id": "a", "session_id": "uuid"}]
+
+
+def test_parquet_that_was_compressed_once_more_is_read(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.parquet", pa.table({"id": ["a", "b"]})).read_bytes()
+    assert data(read(gzip.compress(content), "a.parquet.gz")) == [{"id": "a"}, {"id": "b"}]
+    assert outline(read(gzip.compress(content[:-9]), "a.parquet.gz")) == [("file", "corrupt")]
+    assert outline(read(gzip.compress(content)[:-9], "a.parquet.gz")) == [("file", "truncated")]
