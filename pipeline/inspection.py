@@ -62,6 +62,8 @@ class Inspection:
     """By field of a trace, how many sessions have it."""
     with_input: int = 0
     with_output: int = 0
+    without_words: int = 0
+    """Sessions that have neither."""
     repeats_history: int = 0
     """Sessions in which the input of a turn holds several questions: earlier turns of the dialogue."""
     offloaded: Counter[str] = field(default_factory=Counter)
@@ -100,8 +102,13 @@ class Inspection:
             )
         if self.statuses["PENDING"]:
             said.append(f"{self.statuses['PENDING']:,} traces had not ended when they were exported")
-        if self.sessions and not self.with_input and not self.with_output:
+        if self.sessions and self.without_words == self.sessions:
             said.append("no trace has an input or an output: was it exported without contents?")
+        elif self.without_words:
+            said.append(
+                f"{self.without_words:,} sessions have neither input nor output (no call of a model in them?); "
+                '--where "turns[?input || output]" leaves them out'
+            )
         unsure = [source for source in self.sources if source["format"] is None and source["records"]]
         if unsure:
             said.append(f"{len(unsure):,} files are not recognised: {unsure[0]['doubt']}")
@@ -202,8 +209,11 @@ def _note_session(found: Inspection, session: SessionImport) -> None:
             found.first_moment = min(found.first_moment or moment, moment)
             found.last_moment = max(found.last_moment or moment, moment)
     turns = context.get("turns", []) if isinstance(context, dict) else []
-    found.with_input += any(turn.get("input") is not None for turn in turns)
-    found.with_output += any(turn.get("output") is not None for turn in turns)
+    has_input = any(turn.get("input") is not None for turn in turns)
+    has_output = any(turn.get("output") is not None for turn in turns)
+    found.with_input += has_input
+    found.with_output += has_output
+    found.without_words += not (has_input or has_output)
     found.repeats_history += any(_holds_history(turn.get("input")) for turn in turns)
     if found.example is None or (not found.example["turns"] and turns):
         found.example = _example(session, context, metadata, turns)

@@ -55,6 +55,15 @@ def test_repeated_history_and_offloaded_payloads_are_told(importer: Importer) ->
     assert any("offloaded" in text for text in found["warnings"])
 
 
+def test_traces_without_words_are_told_and_can_be_left_out(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1), make_trace(2, input=None, output=None)])
+    found = as_json(inspect(importer, source, options=("--json",)))
+    [said] = [text for text in found["warnings"] if "neither input nor output" in text]
+    condition = said.partition('--where "')[2].partition('"')[0]
+    assert importer.run(source, options=["--where", condition]).code == 0
+    assert [session["customId"] for session in emulator.sessions()] == ["langfuse:trace-1"]
+
+
 def test_the_text_for_people_has_no_escape_sequences(importer: Importer) -> None:
     rows = [make_trace(1, name="\x1b[31mred", metadata={"\x1b]0;x": "\x07"})]
     done = inspect(importer, write_jsonl(importer.home / "a.jsonl", rows))
