@@ -40,8 +40,9 @@ bench: setup ## speed, memory and cost, with peers beside them
 	$(BIN)/python -m tests.benchmarks
 
 MINUTES ?= 5
-soak: setup ## kill and disturb an import at random for MINUTES=5, then check that nothing was lost or doubled
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+soak: setup ## kill and disturb an import at random for MINUTES=5 (SCATTERED=1: of spans), then check that nothing was lost or doubled
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SCATTERED),--scattered)
 
 lock: setup ## choose versions anew and write requirements.lock (needs pip-tools on the PATH)
 	pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \

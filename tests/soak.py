@@ -3,6 +3,8 @@
 Input grows, the emulator resets, delays, throttles and is itself killed and restarted. It ends with a calm run, the
 one function that checks the promises, and the final balance. Exit code 1 and everything left in place where a
 promise was broken; `--seed` plays the same choices again (processes are not, to the millisecond).
+
+With `--scattered` the input are spans, shuffled, and of every trace one comes in the file after.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, end, make_trace, write_jsonl
-from tests.invariants import check_invariants, check_nobody_can_read_the_key, check_nothing_is_doubled
+from tests.invariants import PAYLOAD, check_invariants, check_nobody_can_read_the_key, check_nothing_is_doubled
 
 MOST_RECORDS = 50_000
 ROUND_SECONDS = 12.0
@@ -54,10 +56,32 @@ FAULTS: tuple[Any, ...] = (
 )
 
 
+SPANS = 3
+
+
+def span(trace: int, number: int) -> dict[str, Any]:
+    """A row of Langfuse's observations_v2; each tells one token, so that the sum tells how many came through."""
+    return {
+        "id": f"o-{trace}-{number}",
+        "trace_id": f"trace-{trace}",
+        "type": "SPAN",
+        "name": f"step {number}",
+        "parent_observation_id": f"o-{trace}-0" if number else "",
+        "start_time": f"2026-08-22 08:00:{number:02}.000000",
+        "end_time": "2026-08-22 08:01:00.000000",
+        "input": f"Where is parcel {trace}?",
+        "output": f"Parcel {trace} {PAYLOAD}.",
+        "usage_details": {f"span_{number}": 1},
+    }
+
+
 class Soak:
     """One input, one state directory, one emulator, and a round after another."""
 
-    def __init__(self, home: Path, chance: random.Random, emulator: RunningEmulator) -> None:
+    def __init__(self, home: Path, chance: random.Random, emulator: RunningEmulator, *, is_scattered: bool) -> None:
+        self.is_scattered = is_scattered
+        self.late: list[dict[str, Any]] = []
+        self.files = 0
         self.chance = chance
         self.emulator = emulator
         self.importer = Importer(home, emulator.url)
@@ -91,9 +115,20 @@ class Soak:
     def grow(self) -> None:
         """A new file, of some hundred traces nobody has seen."""
         count = self.chance.randrange(50, 1500)
-        rows = [make_trace(self.records + number) for number in range(count)]
-        write_jsonl(self.sources / f"{self.records:06}.jsonl", rows)
+        traces = range(self.records, self.records + count)
+        if self.is_scattered:
+            rows = self.late + [span(trace, number) for trace in traces for number in range(SPANS - 1)]
+            self.late = [span(trace, SPANS - 1) for trace in traces]
+            self.chance.shuffle(rows)
+        else:
+            rows = [make_trace(trace) for trace in traces]
+        self.write(rows)
         self.records += count
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """As one more file of the sources."""
+        write_jsonl(self.sources / f"{self.files:06}.jsonl", rows)
+        self.files += 1
 
     def disturb(self) -> None:
         """Another fault script, limit and latency."""
@@ -157,7 +192,9 @@ class Soak:
             check_invariants(self.emulator, done[-1])
 
     def calm_down(self) -> None:
-        """Nothing goes wrong any more: a few runs, and everything is there, once."""
+        """Nothing goes wrong any more: a few runs, and everything is there, once and whole."""
+        if self.late:
+            self.write(self.late)
         self.emulator.set_faults([])
         self.emulator.set_limit(None)
         self.emulator.set_latency(0)
@@ -182,6 +219,10 @@ class Soak:
         print(f"last run: {summary['outcomes']}, balanced: {summary['balanced']}")
         print(f"final balance: {self.records} records, {len(stored)} sessions, {sum(stored.values())} copies")
         assert stored == Counter(f"langfuse:trace-{number}" for number in range(self.records))
+        if self.is_scattered:
+            parts = Counter(len(session["metadata"]["tokens"]) for session in self.emulator.sessions())
+            print(f"sessions by the spans that came through: {dict(parts)}")
+            assert parts == {SPANS: self.records}
 
 
 def main() -> int:
@@ -189,12 +230,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--scattered", action="store_true")
     given = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="trace-import-soak-"))
     print(f"seed {given.seed}, {given.minutes:g} minutes, in {home}", flush=True)
     with running_emulator(data=home / "emulator.sqlite", seed=given.seed) as emulator:
         try:
-            Soak(home, random.Random(given.seed), emulator).play(given.minutes * 60)
+            soak = Soak(home, random.Random(given.seed), emulator, is_scattered=given.scattered)
+            soak.play(given.minutes * 60)
         except AssertionError as broken:
             print(f"BROKEN with seed {given.seed}: {broken}\nEverything is left in {home}", flush=True)
             return 1
