@@ -29,6 +29,9 @@ _HASHED = tuple(name for name in Trace.__struct_fields__ if name not in ("revisi
 _TURNS_AT = _HASHED.index("turns")
 _before_turns = attrgetter(*_HASHED[:_TURNS_AT])
 _after_turns = attrgetter(*_HASHED[_TURNS_AT + 1 :])
+TRACES = "traces"
+"""Under this key the metadata of a conversation hold what each of its traces was."""
+_GROWING = frozenset(["tokens", "cost", "ended_at"])
 _TEXTS = ("conversation_id", "name", "started_at", "user_id", "environment", "release", "version", "system")
 _texts = attrgetter(*_TEXTS)
 _SEEDS = tuple(crc32(name.encode()) for name in _TEXTS)
@@ -93,7 +96,8 @@ def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable
         if value.__class__ is str:
             found.append(crc32(encode(value), _seed(f"metadata.{key}")))
         elif isinstance(value, list):
-            found += [_fact(item, _seed(f"metadata.{key}.{number}"), encode) for number, item in enumerate(value)]
+            items = map(_without_sums, value) if key == TRACES else value
+            found += [_fact(item, _seed(f"metadata.{key}.{number}"), encode) for number, item in enumerate(items)]
         else:
             found.append(_fact(value, _seed(f"metadata.{key}"), encode))
     for number, turn in enumerate(trace.turns):
@@ -114,6 +118,13 @@ def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable
                 found.append(crc32(json_text.encode(stated), crc32(span_id)))
     distinct = sorted(set(found))
     return pack(f"={len(distinct)}I", *distinct)
+
+
+def _without_sums(summary: Any) -> Any:
+    """Of a trace in a conversation: what grows as its spans arrive states nothing here, either."""
+    return (
+        {key: value for key, value in summary.items() if key not in _GROWING} if isinstance(summary, dict) else summary
+    )
 
 
 def _fact(value: Any, seed: int, encode: Callable[[str], bytes], written: bytes | None = None) -> int:

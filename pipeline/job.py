@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.finding import Found
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
 from pipeline.ledger.parts import PartIndex
-from pipeline.ledger.runs import RunLedger, RunRow
+from pipeline.ledger.runs import RunLedger, RunRow, SourceRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
 from pipeline.plan import Source, recognise
@@ -105,7 +106,14 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     parts = PartIndex(database)
     scattered = parts.formats() | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
     run, killed = _begin_or_continue(
-        config, runs, target, mapping_sha256, {str(k): v for k, v in now.items()}, clock, results_dir
+        config,
+        runs,
+        target,
+        mapping_sha256,
+        {str(k): v for k, v in now.items()},
+        clock,
+        results_dir,
+        is_joined=bool(scattered) or config.source.session_per == "conversation",
     )
     finished_before = {source.path for source in runs.sources(run) if source.state == "done"}
     # Files that an earlier process of this run finished count in this run: they are not "unchanged".
@@ -158,16 +166,14 @@ def _begin_or_continue(
     fingerprints: dict[str, str],
     clock: Clock,
     results_dir: Path,
+    *,
+    is_joined: bool,
 ) -> tuple[RunRow, RunRow | None]:
     sources_key = hashlib.sha256("\n".join(sorted(config.source.paths)).encode()).hexdigest()
     interrupted = runs.find_interrupted(target, sources_key, mapping_sha256)
     killed = None
     if interrupted is not None:
-        is_same_input = all(
-            source.fingerprint == fingerprints.get(source.path, source.fingerprint if source.state == "done" else None)
-            for source in runs.sources(interrupted)
-        )
-        if is_same_input:
+        if _is_same_input(runs.sources(interrupted), fingerprints, is_joined=is_joined):
             folder = _make_folder(config.output_dir or interrupted.folder)
             return runs.go_on(interrupted, folder=folder, config_sha256=config.sha256()), None
         if runs.is_killed(interrupted):
@@ -184,6 +190,20 @@ def _begin_or_continue(
         started_at=iso(started),
     )
     return run, killed
+
+
+def _is_same_input(sources: Sequence[SourceRow], fingerprints: Mapping[str, str], *, is_joined: bool) -> bool:
+    """May a run go on with these files? What is new is read, too, and what is done may be gone.
+
+    Not so where records of several files are joined (`is_joined`): another file may hold more of a session that this
+    run has sent and counted already, so that it needs a run of its own.
+    """
+    if is_joined:
+        return {source.path: source.fingerprint for source in sources} == fingerprints
+    return all(
+        source.fingerprint == fingerprints.get(source.path, source.fingerprint if source.state == "done" else None)
+        for source in sources
+    )
 
 
 def _salt(config: Config) -> bytes:

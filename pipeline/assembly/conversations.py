@@ -15,6 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pipeline.errors import StoppedError
+from pipeline.facts import TRACES
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Status, Trace
 
@@ -254,7 +255,7 @@ def merge_traces(traces: list[Trace]) -> Trace:
         models=_distinct(model for trace in traces for model in trace.models),
         tokens=dict(tokens),
         cost=sum(costs) if costs else None,
-        metadata={"traces": [_summary(trace) for trace in traces]},
+        metadata={TRACES: [_summary(trace) for trace in traces]},
         revision=max((trace.revision for trace in traces if trace.revision), default=None),
     )
 

@@ -8,6 +8,8 @@ from pipeline.facts import contains
 from pipeline.models import Outcome, SessionImport
 
 SETTLED_STATES = frozenset(["created", "existing"])
+IN_DOUBT_STATES = frozenset(["sent", "unknown"])
+"""It may be on the server, as it was when it was sent."""
 PARTS_MISSING = "parts_missing"
 """The error kind of a session whose earlier parts this ledger knows, and nobody finds any more."""
 UPDATE_REJECTED = "update_rejected"

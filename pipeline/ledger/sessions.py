@@ -8,7 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from pipeline.ledger.admission import CREATE, SETTLED_STATES, UPDATE_REJECTED, Decision, Known, Policy, decide
+from pipeline.facts import contains
+from pipeline.ledger.admission import (
+    CREATE,
+    IN_DOUBT_STATES,
+    SETTLED_STATES,
+    UPDATE_REJECTED,
+    Decision,
+    Known,
+    Policy,
+    decide,
+)
 from pipeline.ledger.database import Database
 from pipeline.ledger.parts import note_part_file, note_parts
 from pipeline.ledger.settling import (
@@ -223,11 +233,22 @@ class SessionLedger:
             if decision.outcome is Outcome.REJECTED or decision.error_kind == UPDATE_REJECTED:
                 self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
             return None
-        version_id = known.version_id if known is not None and known.state in ("sent", "unknown") else None
         if known is None:
             return Send(row, key, custom_id, session, decision.action, None, None, None)
-        is_older = known.state in SETTLED_STATES and known.settled_run != self._run
-        return Send(row, key, custom_id, session, decision.action, version_id, known.session_id, known.state, is_older)
+        is_in_doubt = known.state in IN_DOUBT_STATES
+        grows = is_in_doubt and self._policy.on_change == "auto" and contains(session.facts, known.facts)
+        return Send(
+            row,
+            key,
+            custom_id,
+            session,
+            decision.action,
+            known.version_id if is_in_doubt else None,
+            known.session_id,
+            known.state,
+            is_older=known.state in SETTLED_STATES and known.settled_run != self._run,
+            grows_from=known.payload_sha256 if grows else None,
+        )
 
     def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int]) -> str | None:
         """The custom id that an earlier process of this run gave the record; _CHARGED where it is through with it."""
@@ -309,7 +330,9 @@ class SessionLedger:
         seen = (self._run, *key, session.revision, session.trace_sha256)
         if decision.action == "none" and decision.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT):
             return known.id  # the first one holds the row
-        if known.state in SETTLED_STATES or decision.action == "replace" or decision.outcome is Outcome.REJECTED:
+        # What may have been stored stays in the row until it is known: it tells whether that may be updated.
+        keeps_content = known.state in SETTLED_STATES or known.state in IN_DOUBT_STATES
+        if keeps_content or decision.action == "replace" or decision.outcome is Outcome.REJECTED:
             connection.execute(
                 "UPDATE main.session SET seen_run = ?, seen_path = ?, seen_ordinal = ?, seen_revision = ?, "
                 "seen_sha256 = ? WHERE id = ?",

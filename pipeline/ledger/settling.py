@@ -37,6 +37,8 @@ class Send(NamedTuple):
     """What the ledger knew of it; None: nothing."""
     is_older: bool = False
     """It was settled by an earlier run."""
+    grows_from: str | None = None
+    """Hash of the payload that an earlier process may have stored, where this trace contains that one."""
 
 
 class Settlement(NamedTuple):

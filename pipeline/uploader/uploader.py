@@ -399,9 +399,11 @@ class Uploader:
         return await self._adopt(journey, found)
 
     async def _adopt(self, journey: _Journey, found: StoredSession) -> Settlement:
-        match whose(found, journey.send.session, self._ledger_id):
+        match whose(found, journey.send.session, self._ledger_id, journey.send.grows_from):
             case Whose.OURS:
                 return self._ended(journey, Outcome.CREATED, session_id=found.id, is_applied=True)
+            case Whose.OURS_BEFORE:
+                return await self._update(journey, found.id)
             case Whose.OURS_BUT_OTHER if journey.send.action == "replace" or self._config.on_change == "update":
                 return await self._update(journey, found.id)
             case Whose.OURS_BUT_OTHER:

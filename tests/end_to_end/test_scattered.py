@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.emulator import RunningEmulator
-from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
+from tests.end_to_end.conftest import Importer, make_trace, wait_until, write_jsonl
 from tests.invariants import check_invariants, posts, read_manifest, read_rejects
 
 
@@ -233,6 +233,27 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(
     assert done.code == 0, done.err
     [changed] = [row for row in read_manifest(importer.last) if row["outcome"] == "changed"]
     assert changed["error_kind"] == "updated"
+
+
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+@pytest.mark.parametrize("name", ["0.jsonl", "9.jsonl"])
+def test_what_comes_in_after_a_kill_reaches_sessions_that_were_sent_before_it(
+    importer: Importer, emulator: RunningEmulator, name: str, session_per: str
+) -> None:
+    night, options = importer.home / "in", ["--session-per", session_per]
+    rows = [observation(t, s, minute=t, session_id=f"c-{t}") for t in range(40) for s in range(2)]
+    write_jsonl(night / "5.jsonl", rows)
+    process = importer.start(night, options=[*options, "--max-per-second", "10"])
+    wait_until(lambda: len(emulator.sessions()) > 5)
+    process.kill()
+    process.communicate(timeout=30)
+    late = [observation(t, 2, minute=t, session_id=f"c-{t}", usage_details={"late": 1}) for t in range(40)]
+    write_jsonl(night / name, late)
+    done = importer.run(night, options=options)
+    assert done.code == 0, done.err
+    check_invariants(emulator, importer.last)
+    assert len(emulator.sessions()) == 40
+    assert all(session["metadata"]["tokens"] == {"late": 1} for session in emulator.sessions())
 
 
 def test_traces_and_observations_tables_join(importer: Importer, emulator: RunningEmulator) -> None:

@@ -238,3 +238,10 @@ def test_however_deep_a_value_is_its_hashes_are_the_same_whoever_wrote_it(levels
     except InexactError:
         return
     assert trace_sha256(trace, written) == trace_sha256(trace)
+
+
+def test_a_conversation_contains_itself_before_more_spans_of_its_traces_came() -> None:
+    before = replace(OLD, metadata={"traces": [{"trace_id": "t", "tokens": {"input": 1}, "ended_at": "1"}]})
+    after = replace(OLD, metadata={"traces": [{"trace_id": "t", "tokens": {"input": 9}, "ended_at": "2", "cost": 1.0}]})
+    assert contains(facts(after), facts(before))
+    assert not contains(facts(replace(OLD, metadata={"traces": [{"trace_id": "u"}]})), facts(before))

@@ -210,9 +210,20 @@ def test_a_session_that_never_shows_is_hidden_or_deleted(nights: Nights, server:
 
 def test_a_killed_attempt_with_another_payload_since_is_changed(nights: Nights, server: Ruled) -> None:
     server.latency_seconds = 1.0
-    nights.night(sessions(1), killed_after=0.8)
+    nights.night(sessions(1, user_id="u1"), killed_after=0.8)
     nights.night(sessions(1, user_id="u2"))
     assert only(nights) == ("changed", "reported")
+
+
+def test_a_killed_attempt_that_was_stored_is_updated_to_what_its_trace_has_grown_to(
+    nights: Nights, server: Ruled
+) -> None:
+    server.latency_seconds = 1.0
+    nights.night(sessions(1), killed_after=0.8)
+    nights.night(sessions(1, user_id="u2"))
+    assert only(nights) == ("changed", "updated")
+    nights.night(sessions(1, user_id="u2"))
+    assert only(nights)[0] == "skipped"
 
 
 @pytest.mark.parametrize("status", [404, 400, 422])
