@@ -14,9 +14,13 @@ It imports nothing else of ours, so that it can disagree with us. In the order o
     query.py           query strings: filters, sort, paging
     json_body.py       bodies, read as strictly as Express and Postgres would
     sessions.py        the routes of sessions; session_rules.py: their bodies; session_list.py: their filters
+    session_life.py    idle sessions close; what a turn does to a closed one
+    turns.py           the routes of turns (`/inferenceResults`); turn_rules.py: their bodies; turn_batch.py: messages
+    spans.py           the routes of spans (`/traces`); span_rules.py: their bodies; span_batch.py: partial success
     versions.py        the routes of versions; products.py those of products
-    store.py           the state: one SQLite file or memory, committed before it is answered
-    control.py         `/__emulator__`: log, sessions, reset, faults, settings
+    store.py           the state: one SQLite file or memory, committed before it is answered; schema.py: its tables
+    control.py         `/__emulator__`: log, sessions, reset, faults, settings, products, clock
+    whole_sessions.py  all turns and spans of sessions, for it
     options.py         every behaviour that the contract leaves unknown, each with a default
 """
 

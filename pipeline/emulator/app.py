@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pipeline.emulator import auth, control, products, sessions, versions
+import orjson
+
+from pipeline.emulator import auth, control, products, sessions, spans, turns, versions
 from pipeline.emulator.broken_answers import (
     Receive,
     Scope,
@@ -28,6 +30,7 @@ from pipeline.emulator.faults import Faults, Rule
 from pipeline.emulator.json_body import read_quietly
 from pipeline.emulator.options import Options
 from pipeline.emulator.rate_limit import Queue, RateLimit
+from pipeline.emulator.session_life import AutoClose
 from pipeline.emulator.store import Store
 from pipeline.emulator.wire import Answer, RefusalError, Request, html_answer
 
@@ -42,6 +45,17 @@ ROUTES: dict[tuple[str, ...], Route] = {
     ("PATCH", "sessions", ANY): sessions.update_session,
     ("DELETE", "sessions", ANY): sessions.delete_session,
     ("PATCH", "sessions", ANY, "finish"): sessions.finish_session,
+    ("POST", "inferenceResults"): turns.create_turn,
+    ("POST", "inferenceResults", "batch"): turns.create_turns,
+    ("GET", "inferenceResults"): turns.list_turns,
+    ("GET", "inferenceResults", ANY): turns.get_turn,
+    ("PATCH", "inferenceResults", ANY): turns.update_turn,
+    ("DELETE", "inferenceResults", ANY): turns.delete_turn,
+    ("POST", "traces"): spans.create_span,
+    ("POST", "traces", "batch"): spans.create_spans,
+    ("GET", "traces"): spans.list_spans,
+    ("GET", "traces", ANY): spans.get_span,
+    ("DELETE", "traces", ANY): spans.delete_span,
     ("POST", "versions"): versions.create_version,
     ("GET", "versions"): versions.list_versions,
     ("GET", "versions", ANY): versions.get_version,
@@ -79,6 +93,7 @@ class Emulator:
         self.random_seed = random_seed
         self.limit: RateLimit | None = None
         self.queue = Queue(options.queue_per_second) if options.queue_per_second else None
+        self.auto_close = AutoClose(options)
         self.closing = asyncio.Event()
         """Set when the server ends: whoever waits on purpose stops waiting."""
         self._api_key = api_key
@@ -99,6 +114,7 @@ class Emulator:
         self._seed(self.store)
         self.store.commit()
         self.faults.restart()
+        self.auto_close.forget()
         self.set_limit(self._max_per_second, self._burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,6 +172,7 @@ class Emulator:
 
     def answer(self, request: Request) -> Answer:
         """What the API says, without faults and limits; what it changes is not yet committed."""
+        self.auto_close.look(self.store)
         route = _route(request)
         if route is None:
             return html_answer(self.options.unknown_route_status, f"Cannot {request.method} {request.path}")
@@ -175,7 +192,8 @@ class Emulator:
             self._log(number, arrived, request, None, rule)
             await self.store.settled()
             await self.pause(do.commit_after_ms / 1000)
-        request.visible_at = time.time() + do.visible_after_ms / 1000 if do.visible_after_ms else 0.0
+        request.visible_at = (self.store.now_ms() + do.visible_after_ms) / 1000 if do.visible_after_ms else 0.0
+        request.keep_first = do.keep_first
         answer = self.answer(request) if do.commits else None
         return fault_answer(do, answer) if answer is not None or do.is_answered else None
 
@@ -195,6 +213,9 @@ class Emulator:
                 rule.name if rule else None,
                 answer.session_id if answer else None,
                 answer.stored if answer else None,
+                orjson.dumps(answer.turn_ids).decode() if answer and answer.turn_ids else None,
+                answer.spans if answer else None,
+                answer.rejected_spans if answer else None,
             )
         )
 
@@ -259,10 +280,11 @@ def create_app(
     """
 
     def add_seeds(store: Store) -> None:
-        versions.add_seeds(store, version_ids, product_ids, bare_products=product_without_version)
+        versions.add_seeds(store, chosen, version_ids, product_ids, bare_products=product_without_version)
 
+    chosen = options or Options()
     emulator = Emulator(
-        options or Options(),
+        chosen,
         Store(data),
         api_key=api_key,
         faults=Faults(faults, seed),
