@@ -6,6 +6,7 @@ It imports nothing else of ours, so that it can disagree with us. In the order o
     __main__.py        the command line
     server.py          the HTTP server, and how a route reaches its socket
     app.py             THE STORY: limits → faults → key → route → commit → log → answer
+    routes.py          which function answers what
     rate_limit.py      429s
     faults.py          the fault script; what goes wrong, and when
     broken_answers.py  how it goes wrong on the socket

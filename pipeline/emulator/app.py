@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from pipeline.emulator import auth, control, products, sessions, spans, turns, versions
+from pipeline.emulator import auth, control, versions
 from pipeline.emulator.broken_answers import (
     Receive,
     Scope,
@@ -30,44 +30,11 @@ from pipeline.emulator.faults import Faults, Rule
 from pipeline.emulator.json_body import read_quietly
 from pipeline.emulator.options import Options
 from pipeline.emulator.rate_limit import Queue, RateLimit
+from pipeline.emulator.routes import WITHOUT_KEY, route_of
 from pipeline.emulator.session_life import AutoClose
 from pipeline.emulator.store import Store
 from pipeline.emulator.wire import Answer, RefusalError, Request, html_answer
 
-Route = Callable[[Store, Options, Request], Answer]
-
-ANY = "*"
-ROUTES: dict[tuple[str, ...], Route] = {
-    ("POST", "sessions"): sessions.create_session,
-    ("GET", "sessions"): sessions.list_sessions,
-    ("DELETE", "sessions", "batch"): sessions.delete_sessions,
-    ("GET", "sessions", ANY): sessions.get_session,
-    ("PATCH", "sessions", ANY): sessions.update_session,
-    ("DELETE", "sessions", ANY): sessions.delete_session,
-    ("PATCH", "sessions", ANY, "finish"): sessions.finish_session,
-    ("POST", "inferenceResults"): turns.create_turn,
-    ("POST", "inferenceResults", "batch"): turns.create_turns,
-    ("GET", "inferenceResults"): turns.list_turns,
-    ("GET", "inferenceResults", ANY): turns.get_turn,
-    ("PATCH", "inferenceResults", ANY): turns.update_turn,
-    ("DELETE", "inferenceResults", ANY): turns.delete_turn,
-    ("POST", "traces"): spans.create_span,
-    ("POST", "traces", "batch"): spans.create_spans,
-    ("GET", "traces"): spans.list_spans,
-    ("GET", "traces", ANY): spans.get_span,
-    ("DELETE", "traces", ANY): spans.delete_span,
-    ("POST", "versions"): versions.create_version,
-    ("GET", "versions"): versions.list_versions,
-    ("GET", "versions", ANY): versions.get_version,
-    ("DELETE", "versions", ANY): versions.delete_version,
-    ("POST", "products"): products.create_product,
-    ("GET", "products"): products.list_products,
-    ("GET", "products", ANY): products.get_product,
-    ("GET", "auth", "user"): auth.get_user,
-    ("GET", "organizations"): auth.list_organizations,
-    ("GET", "minimum-sdk-version"): auth.get_minimum_sdk_version,
-}
-WITHOUT_KEY = (auth.get_minimum_sdk_version,)
 COMPRESSED_FROM_BYTES = 1024
 SHORT_PAUSE_SECONDS = 0.5
 
@@ -173,7 +140,7 @@ class Emulator:
     def answer(self, request: Request) -> Answer:
         """What the API says, without faults and limits; what it changes is not yet committed."""
         self.auto_close.look(self.store)
-        route = _route(request)
+        route = route_of(request)
         if route is None:
             return html_answer(self.options.unknown_route_status, f"Cannot {request.method} {request.path}")
         if self.options.max_query_bytes and len(request.query) > self.options.max_query_bytes:
@@ -294,15 +261,6 @@ def create_app(
     )
     emulator.set_limit(max_per_second, burst)
     return emulator
-
-
-def _route(request: Request) -> Route | None:
-    """Fixed paths win over `/things/{id}`; an empty id (as a double slash makes it) is no id."""
-    key = (request.method, *request.segments)
-    route = ROUTES.get(key)
-    if route is not None or len(key) < 3 or not key[2]:
-        return route
-    return ROUTES.get((key[0], key[1], ANY, *key[3:]))
 
 
 def _compress(answer: Answer, request: Request) -> None:
