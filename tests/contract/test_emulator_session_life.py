@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from emulator_client import client_of, messages, new_session, new_turn, post_batch, post_spans, post_turn
+from emulator_client import client_of, messages, new_session, new_turn, post_batch, post_session, post_spans, post_turn
 
 from pipeline.emulator import RunningEmulator, running_emulator
 
@@ -114,6 +117,12 @@ def test_an_idle_session_closes_after_half_an_hour(
     assert api.get("/sessions?statuses=PENDING").json() == []
 
 
+def test_a_deleted_session_stays_as_it_was(api: httpx.Client, session_id: str, emulator: RunningEmulator) -> None:
+    api.delete(f"/sessions/{session_id}")
+    emulator.forward(HALF_AN_HOUR)
+    assert [session["status"] for session in emulator.sessions()] == ["PENDING"]
+
+
 def test_what_happens_to_a_session_begins_its_idle_time_anew(api: httpx.Client, emulator: RunningEmulator) -> None:
     session_id = new_session(api)
     turn_id = new_turn(api, session_id)
@@ -127,7 +136,9 @@ def test_what_happens_to_a_session_begins_its_idle_time_anew(api: httpx.Client, 
         emulator.forward(HALF_AN_HOUR - 60)
         assert act().is_success
         assert status(api, session_id) == "PENDING"
-    emulator.forward(HALF_AN_HOUR)
+    emulator.forward(HALF_AN_HOUR - 60)
+    assert status(api, session_id) == "PENDING"
+    emulator.forward(60)
     assert status(api, session_id) == "COMPLETED"
 
 
@@ -150,13 +161,18 @@ def test_a_session_that_closed_meets_the_policy(api: httpx.Client, session_id: s
     assert post_turn(api, session_id).status_code == 400
 
 
-def test_a_reset_turns_the_clock_back(api: httpx.Client, emulator: RunningEmulator) -> None:
-    emulator.forward(10 * HALF_AN_HOUR)
-    emulator.reset()
-    session_id = new_session(api)
-    assert status(api, session_id) == "PENDING"
-    emulator.forward(HALF_AN_HOUR)
-    assert status(api, session_id) == "COMPLETED"
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_reset_turns_the_clock_back_for_good(tmp_path: Path, is_restarted: bool) -> None:
+    with running_emulator(data=tmp_path / "state.sqlite") as emulator:
+        emulator.forward(10 * HALF_AN_HOUR)
+        emulator.reset()
+        if is_restarted:
+            emulator.restart()
+        with client_of(emulator) as api:
+            created_at = post_session(api).json()["createdAt"]
+            assert abs(datetime.fromisoformat(created_at).timestamp() - time.time()) < HALF_AN_HOUR
+            emulator.forward(HALF_AN_HOUR)
+            assert api.get("/sessions").json()[0]["status"] == "COMPLETED"
 
 
 def test_the_clock_does_not_go_back(emulator: RunningEmulator) -> None:
