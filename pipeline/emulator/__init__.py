@@ -6,6 +6,7 @@ It imports nothing else of ours, so that it can disagree with us. In the order o
     __main__.py        the command line
     server.py          the HTTP server, and how a route reaches its socket
     app.py             THE STORY: limits → faults → key → route → commit → log → answer
+    routes.py          which function answers what
     rate_limit.py      429s
     faults.py          the fault script; what goes wrong, and when
     broken_answers.py  how it goes wrong on the socket
@@ -14,9 +15,13 @@ It imports nothing else of ours, so that it can disagree with us. In the order o
     query.py           query strings: filters, sort, paging
     json_body.py       bodies, read as strictly as Express and Postgres would
     sessions.py        the routes of sessions; session_rules.py: their bodies; session_list.py: their filters
+    session_life.py    idle sessions close; what a turn does to a closed one
+    turns.py           the routes of turns (`/inferenceResults`); turn_rules.py: their bodies; turn_batch.py: messages
+    spans.py           the routes of spans (`/traces`); span_rules.py: their bodies; span_batch.py: partial success
     versions.py        the routes of versions; products.py those of products
-    store.py           the state: one SQLite file or memory, committed before it is answered
-    control.py         `/__emulator__`: log, sessions, reset, faults, settings
+    store.py           the state: one SQLite file or memory, committed before it is answered; schema.py: its tables
+    control.py         `/__emulator__`: log, sessions, reset, faults, settings, products, clock
+    whole_sessions.py  all turns and spans of sessions, for it
     options.py         every behaviour that the contract leaves unknown, each with a default
 """
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pipeline.emulator import auth, control, products, sessions, versions
+import orjson
+
+from pipeline.emulator import auth, control, versions
 from pipeline.emulator.broken_answers import (
     Receive,
     Scope,
@@ -28,32 +30,11 @@ from pipeline.emulator.faults import Faults, Rule
 from pipeline.emulator.json_body import read_quietly
 from pipeline.emulator.options import Options
 from pipeline.emulator.rate_limit import Queue, RateLimit
+from pipeline.emulator.routes import WITHOUT_KEY, route_of
+from pipeline.emulator.session_life import AutoClose
 from pipeline.emulator.store import Store
 from pipeline.emulator.wire import Answer, RefusalError, Request, html_answer
 
-Route = Callable[[Store, Options, Request], Answer]
-
-ANY = "*"
-ROUTES: dict[tuple[str, ...], Route] = {
-    ("POST", "sessions"): sessions.create_session,
-    ("GET", "sessions"): sessions.list_sessions,
-    ("DELETE", "sessions", "batch"): sessions.delete_sessions,
-    ("GET", "sessions", ANY): sessions.get_session,
-    ("PATCH", "sessions", ANY): sessions.update_session,
-    ("DELETE", "sessions", ANY): sessions.delete_session,
-    ("PATCH", "sessions", ANY, "finish"): sessions.finish_session,
-    ("POST", "versions"): versions.create_version,
-    ("GET", "versions"): versions.list_versions,
-    ("GET", "versions", ANY): versions.get_version,
-    ("DELETE", "versions", ANY): versions.delete_version,
-    ("POST", "products"): products.create_product,
-    ("GET", "products"): products.list_products,
-    ("GET", "products", ANY): products.get_product,
-    ("GET", "auth", "user"): auth.get_user,
-    ("GET", "organizations"): auth.list_organizations,
-    ("GET", "minimum-sdk-version"): auth.get_minimum_sdk_version,
-}
-WITHOUT_KEY = (auth.get_minimum_sdk_version,)
 COMPRESSED_FROM_BYTES = 1024
 SHORT_PAUSE_SECONDS = 0.5
 
@@ -79,6 +60,7 @@ class Emulator:
         self.random_seed = random_seed
         self.limit: RateLimit | None = None
         self.queue = Queue(options.queue_per_second) if options.queue_per_second else None
+        self.auto_close = AutoClose(options)
         self.closing = asyncio.Event()
         """Set when the server ends: whoever waits on purpose stops waiting."""
         self._api_key = api_key
@@ -99,6 +81,7 @@ class Emulator:
         self._seed(self.store)
         self.store.commit()
         self.faults.restart()
+        self.auto_close.forget()
         self.set_limit(self._max_per_second, self._burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,7 +139,8 @@ class Emulator:
 
     def answer(self, request: Request) -> Answer:
         """What the API says, without faults and limits; what it changes is not yet committed."""
-        route = _route(request)
+        self.auto_close.look(self.store)
+        route = route_of(request)
         if route is None:
             return html_answer(self.options.unknown_route_status, f"Cannot {request.method} {request.path}")
         if self.options.max_query_bytes and len(request.query) > self.options.max_query_bytes:
@@ -175,7 +159,8 @@ class Emulator:
             self._log(number, arrived, request, None, rule)
             await self.store.settled()
             await self.pause(do.commit_after_ms / 1000)
-        request.visible_at = time.time() + do.visible_after_ms / 1000 if do.visible_after_ms else 0.0
+        request.visible_at = (self.store.now_ms() + do.visible_after_ms) / 1000 if do.visible_after_ms else 0.0
+        request.keep_first = do.keep_first
         answer = self.answer(request) if do.commits else None
         return fault_answer(do, answer) if answer is not None or do.is_answered else None
 
@@ -195,6 +180,9 @@ class Emulator:
                 rule.name if rule else None,
                 answer.session_id if answer else None,
                 answer.stored if answer else None,
+                orjson.dumps(answer.turn_ids).decode() if answer and answer.turn_ids else None,
+                answer.spans if answer else None,
+                answer.rejected_spans if answer else None,
             )
         )
 
@@ -259,10 +247,11 @@ def create_app(
     """
 
     def add_seeds(store: Store) -> None:
-        versions.add_seeds(store, version_ids, product_ids, bare_products=product_without_version)
+        versions.add_seeds(store, chosen, version_ids, product_ids, bare_products=product_without_version)
 
+    chosen = options or Options()
     emulator = Emulator(
-        options or Options(),
+        chosen,
         Store(data),
         api_key=api_key,
         faults=Faults(faults, seed),
@@ -272,15 +261,6 @@ def create_app(
     )
     emulator.set_limit(max_per_second, burst)
     return emulator
-
-
-def _route(request: Request) -> Route | None:
-    """Fixed paths win over `/things/{id}`; an empty id (as a double slash makes it) is no id."""
-    key = (request.method, *request.segments)
-    route = ROUTES.get(key)
-    if route is not None or len(key) < 3 or not key[2]:
-        return route
-    return ROUTES.get((key[0], key[1], ANY, *key[3:]))
 
 
 def _compress(answer: Answer, request: Request) -> None:

@@ -21,6 +21,7 @@ Pause = Callable[[float], Awaitable[None]]
 
 TRANSPORT = "transport"
 """Where in the ASGI state the server puts the connection's transport."""
+UNFINISHED = b'{"id": "session_'
 _CLOSE_WITH_RST = struct.pack("ii", 1, 0)
 
 
@@ -29,7 +30,7 @@ def fault_answer(do: Do, answer: Answer | None) -> Answer:
     if do.status is None:
         assert answer is not None
         if do.garbage:
-            answer.body = b'{"id": "session_'
+            answer.body = UNFINISHED
         return answer
     content = do.body if do.body is not None else {"message": _message(do.status)}
     body = content.encode() if isinstance(content, str) else orjson.dumps(content)
@@ -38,11 +39,14 @@ def fault_answer(do: Do, answer: Answer | None) -> Answer:
     given = dict(headers).get(b"content-type")
     return Answer(
         do.status,
-        b'{"id": "session_' if do.garbage else body,
+        UNFINISHED if do.garbage else body,
         given.decode() if given else content_type,
         [header for header in headers if header[0] != b"content-type"],
         session_id=answer.session_id if answer else None,
         stored=answer.stored if answer else None,
+        turn_ids=answer.turn_ids if answer else None,
+        spans=answer.spans if answer else None,
+        rejected_spans=answer.rejected_spans if answer else None,
     )
 
 

@@ -3,7 +3,8 @@
 A list of `{name?, match: "POST /sessions", when: {…}, do: {…}}`; the first rule that matches with all of its
 conditions decides. `match` takes `*` for any method, or for any characters in the path. Conditions count the
 requests that a rule matches, from 1, whether or not an earlier rule decided them; with `custom_id`, those of
-that custom id only. Counters and clock start with the process, a reset, or a new script.
+that custom id only: of a session, or of the session that a turn names so. Counters and clock start with the
+process, a reset, or a new script.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ class Do:
     commit_after_ms: float = 0.0
     """Wait before the commit; it comes even if the client has gone by then."""
     visible_after_ms: float = 0.0
-    """GETs show the created session only so much later; duplicates are refused at once."""
+    """GETs show what is created only so much later; duplicates are refused at once."""
+    keep_first: int | None = None
+    """Of a batch of turns or spans, only so many are stored: the other turns are missing without a word, the other
+    spans are rejected. With `status` and `after_commit`, a batch that broke off half-way."""
 
     @property
     def commits(self) -> bool:
@@ -206,6 +210,8 @@ def _do(given: Any, where: str) -> Do:
             is_right = isinstance(value, bool)
         elif name == "status":
             is_right = isinstance(value, int) and 200 <= value <= 599
+        elif name == "keep_first":
+            is_right = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         elif name == "headers":
             is_right = isinstance(value, dict)
         elif name == "body":

@@ -17,6 +17,14 @@ _LONG_NUMBER = b"0" * 16
 
 def object_body(request: Request, options: Options) -> dict[str, Any]:
     """The body as an object; without a JSON content type it counts as empty, as in Express."""
+    value = body_of(request, options)
+    if not isinstance(value, dict):
+        raise RefusalError(400, "The request body must be a JSON object.")
+    return value
+
+
+def body_of(request: Request, options: Options) -> Any:
+    """The body, whatever JSON it is."""
     if request.is_too_large:
         raise RefusalError(options.too_large_status, "request entity too large")
     encoding = request.headers.get(b"content-encoding", b"identity")
@@ -26,14 +34,10 @@ def object_body(request: Request, options: Options) -> dict[str, Any]:
     if content_type != b"application/json" or not request.body:
         return {}
     value = request.content if request.content is not None else _decode(request.body)
-    if not isinstance(value, dict):
-        raise RefusalError(400, "The request body must be a JSON object.")
     if options.nul == "reject" and b"\\u0000" in request.body and _has_nul(value):
         raise RefusalError(400, "unsupported Unicode escape sequence: \\u0000 cannot be converted to text.")
     if options.big_integers == "round" and _LONG_NUMBER in request.body.translate(_DIGITS_AS_ZEROS):
-        rounded = _rounded(value)
-        assert isinstance(rounded, dict)
-        return rounded
+        return _rounded(value)
     return value
 
 

@@ -19,6 +19,12 @@ class Options:
     """[4] Status when `productId` names no product."""
     unknown_run_status: int = 404
     """[4] Status when `runId` names no run; there are no runs here, so this is what every run gets."""
+    unknown_session_status: int = 404
+    """[4] Status when a turn's `sessionId` names no session (no match for `sessionCustomId` is a 400, documented)."""
+    unknown_turn_status: int = 400
+    """[4] Status when the `inferenceResultId` of a single span names no turn; a batch drops such spans."""
+    foreign_turn_prefix: str = "foreign_"
+    """[5.1] Turn ids that begin so are another organization's: a span for one is a 403, and nothing is stored."""
 
     # Custom ids
     max_custom_id_length: int = 255
@@ -43,6 +49,10 @@ class Options:
     """[2.4] Whether a finished session can be finished again."""
     batch_delete_status: int = 204
     """[2.4] Status of DELETE /sessions/batch."""
+    deleted_sessions_keep_turns: bool = False
+    """[2.4] Whether the turns and spans of a deleted session are still there."""
+    hidden_sessions_are_writable: bool = True
+    """Whether turns and updates find a session that reads do not show yet (fault `visible_after_ms`)."""
     nul: Literal["reject", "accept"] = "reject"
     """NUL in a text: Postgres cannot hold it; we answer 400 where the API may well answer 500."""
     big_integers: Literal["round", "keep"] = "round"
@@ -51,6 +61,62 @@ class Options:
     """[2] Longer bodies get `too_large_status`; the default is the largest documented size (25 MB)."""
     too_large_status: int = 413
     """[2] See there."""
+
+    # The life of a session
+    closed_session_policy: Literal["REJECT", "IGNORE", "REOPEN_AND_REEVALUATE"] = "REOPEN_AND_REEVALUATE"
+    """[D] What a closed session does with a turn, for products that are created without a policy of their own."""
+    ignored_turn_answer: Literal["as_if_stored", "empty"] = "as_if_stored"
+    """[7] What a turn that is ignored gets: a turn with an id that leads nowhere, or null (a batch: an empty list)."""
+    reopened_keeps_end: bool = False
+    """[2.5] Whether a session keeps stopping reason and error when a turn reopens it."""
+    auto_close_scope: Literal["NONE", "DEVELOPMENT", "PRODUCTION", "ALL"] = "ALL"
+    """[D] Which idle sessions close by themselves, for products that are created without a scope of their own."""
+    auto_close_minutes: int = 30
+    """[D] After how long, likewise. Turns, spans, updates and their like begin it anew."""
+    auto_close_status: Literal["COMPLETED", "FAILED"] = "COMPLETED"
+    """[2.5] How they close."""
+
+    # Turns
+    turn_created_status: int = 201
+    """[7] Status of POST /inferenceResults."""
+    turn_batch_status: int = 201
+    """[7] Status of POST /inferenceResults/batch."""
+    default_turn_status: Literal["PENDING", "GENERATED", "FAILED", "SKIPPED"] = "PENDING"
+    """[4.1] Status of a turn created without one; those of a batch are GENERATED."""
+    output_objects: Literal["envelope", "any"] = "envelope"
+    """[4.1] An `actualOutput` that is an object must have `assistant_message` or `content`, or may be any."""
+    fractional_latency: Literal["accept", "round", "refuse"] = "accept"
+    """[4.1] What happens to a `latency` that is no integer."""
+    negative_turn_numbers: Literal["refuse", "accept"] = "refuse"
+    """[4.1] What happens to negative latencies, tokens and costs of a turn."""
+    taken_turn_index: Literal["accept", "refuse"] = "accept"
+    """[8] Whether two turns of a session may have the same `index`, where it is given."""
+    turn_patch_of_place: Literal["ignore", "accept", "refuse"] = "ignore"
+    """[4.3] What PATCH does with `sessionId`, `createdAt` and `deletedAt` of a turn, which the SDK can send."""
+    max_batch_turns: int = 100
+    """[7] A longer `conversationTurns` is a 400; 0 means any length."""
+    batch_turns_counted: Literal["messages", "pairs"] = "messages"
+    """[7] What is counted there."""
+    lone_messages: Literal["refuse", "pair", "drop"] = "refuse"
+    """[7] A message of a batch without its counterpart: a 400, a turn with an empty half, or silently dropped."""
+    empty_messages: Literal["accept", "refuse"] = "accept"
+    """[7] Whether `content` may be empty."""
+    invalid_message: Literal["refuse_all", "store_before"] = "refuse_all"
+    """[7] One invalid message makes the batch a 400: with nothing stored, or with all pairs before it."""
+
+    # Spans
+    span_created_status: int = 201
+    """[5.1] Status of POST /traces and /traces/batch."""
+    max_batch_spans: int = 100
+    """[9] A longer batch of spans is a 400; 0 means any length."""
+    max_description_bytes: int = 1_048_576
+    """[D] Spans with a longer `description` are refused."""
+    max_span_value_bytes: int = 10_485_760
+    """[D] The same for `inputData`, `outputData` and `metadata`, each as JSON."""
+    taken_span_id: Literal["reject", "keep_first", "refuse_all"] = "reject"
+    """[9] A span whose `id` is there already: dropped, answered with the first, or the whole call a 400."""
+    unknown_parent: Literal["accept", "reject", "reject_unless_before"] = "accept"
+    """[9] A `parentTraceId` that names no span, stored or in the call (or, in the call, before its child)."""
 
     # Lists
     default_limit: int = 10_000
@@ -61,6 +127,8 @@ class Options:
     """[13] What a larger one gets."""
     default_order: Literal["newest_first", "oldest_first", "unspecified"] = "newest_first"
     """[13] Order without `sort`; `unspecified` is by id, so as good as random."""
+    equal_times_order: Literal["insertion", "unspecified"] = "insertion"
+    """[13] Order of rows with equal sort keys, as the turns of a batch have."""
     unknown_query: Literal["ignore", "refuse"] = "ignore"
     """[14] What happens to unknown query parameters."""
     max_query_bytes: int = 2_300

@@ -11,7 +11,7 @@ from pipeline.emulator.json_body import object_body
 from pipeline.emulator.options import Options
 from pipeline.emulator.query import Query, require_all, selection
 from pipeline.emulator.store import Row, Store
-from pipeline.emulator.wire import Answer, RefusalError, Request, iso, json_answer, new_id, now_ms
+from pipeline.emulator.wire import Answer, RefusalError, Request, iso, json_answer, new_id
 
 FILTERS = ("organizationIds", "names", "name", "tags")
 COLUMNS = "id, name, fields, created_at, deleted_at"
@@ -22,10 +22,14 @@ OPTIONAL_FIELDS: dict[str, Any] = {
     "inabilities": None,
     "policies": None,
     "tags": [],
-    "autoCloseScope": "ALL",
-    "autoCloseInactivityMinutes": 30,
-    "closedSessionInferenceCreationPolicy": "REOPEN_AND_REEVALUATE",
+    "autoCloseScope": None,
+    "autoCloseInactivityMinutes": None,
+    "closedSessionInferenceCreationPolicy": None,
     "otelProductKey": None,
+}
+CHOICES = {
+    "autoCloseScope": ("NONE", "DEVELOPMENT", "PRODUCTION", "ALL"),
+    "closedSessionInferenceCreationPolicy": ("REJECT", "IGNORE", "REOPEN_AND_REEVALUATE"),
 }
 
 
@@ -38,8 +42,9 @@ def create_product(store: Store, options: Options, request: Request) -> Answer:
         raise RefusalError(400, "description is required and must be a string.")
     if store.row("SELECT 1 FROM product WHERE name = ? AND deleted_at IS NULL", (name,)):
         raise RefusalError(400, f"A Product with the same name: '{name}' already exists.")
+    check_settings(body)
     optional = {key: body[key] for key in OPTIONAL_FIELDS if body.get(key) is not None}
-    product_id = add_product(store, new_id("prod"), name, description=description, **optional)
+    product_id = add_product(store, options, new_id("prod"), name, description=description, **optional)
     return json_answer(201, product(store, product_id))
 
 
@@ -76,12 +81,42 @@ def product(store: Store, product_id: str, *, missing_status: int = 404) -> dict
     return _shown(row)
 
 
-def add_product(store: Store, product_id: str, name: str, **more: Any) -> str:
+def add_product(store: Store, options: Options, product_id: str, name: str, **more: Any) -> str:
+    fields = {
+        **OPTIONAL_FIELDS,
+        "autoCloseScope": options.auto_close_scope,
+        "autoCloseInactivityMinutes": options.auto_close_minutes,
+        "closedSessionInferenceCreationPolicy": options.closed_session_policy,
+        **more,
+    }
     store.change(
         "INSERT INTO product (id, name, fields, created_at) VALUES (?, ?, ?, ?)",
-        (product_id, name, orjson.dumps({**OPTIONAL_FIELDS, **more}).decode(), now_ms()),
+        (product_id, name, orjson.dumps(fields).decode(), store.now_ms()),
     )
     return product_id
+
+
+def change_product(store: Store, product_id: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """What people do in the dashboard; there is no documented route for it."""
+    check_settings(changes)
+    if not set(changes) <= set(OPTIONAL_FIELDS):
+        raise RefusalError(400, f"a product has {', '.join(OPTIONAL_FIELDS)}")
+    product(store, product_id)
+    store.change(
+        "UPDATE product SET fields = json_patch(fields, ?) WHERE id = ?",
+        (orjson.dumps(changes).decode(), product_id),
+    )
+    return product(store, product_id)
+
+
+def check_settings(body: dict[str, Any]) -> None:
+    """The settings that decide how sessions live; null is the same as left out."""
+    for name, known in CHOICES.items():
+        if body.get(name) is not None and body[name] not in known:
+            raise RefusalError(400, f"{name} must be one of {', '.join(known)}.")
+    minutes = body.get("autoCloseInactivityMinutes")
+    if minutes is not None and (not isinstance(minutes, int) or isinstance(minutes, bool) or minutes < 1):
+        raise RefusalError(400, "autoCloseInactivityMinutes must be a positive integer.")
 
 
 def _shown(row: Row) -> dict[str, Any]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
 from pipeline.emulator.options import Options
 from pipeline.emulator.wire import RefusalError
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BRACKETS = re.compile(r"\[\d*\]$")
 COMMON = ("ids", "fromCreatedAt", "toCreatedAt", "sort", "limit", "offset")
 SORTABLE = {"createdAt": "created_at", "id": "id"}
+"""What all lists can be sorted by, and the columns behind it."""
 
 
 class Query:
@@ -45,20 +47,19 @@ class Query:
         if values is None:
             return None
         try:
-            when = datetime.fromisoformat(values[-1])
+            return milliseconds(values[-1])
         except ValueError as error:
             raise RefusalError(400, f"{name} must be an ISO 8601 date.") from error
-        return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
 
-    def sort(self) -> tuple[str, str] | None:
+    def sort(self, sortable: Mapping[str, str]) -> tuple[str, str] | None:
         """`sort[]=createdAt&sort[]=desc` and `sort=createdAt,desc`; the direction defaults to `asc`."""
         values = self._values.get("sort")
         if values is None:
             return None
         column, direction, *rest = [*(part for value in values for part in value.split(",")), "asc"]
-        if column not in SORTABLE or direction.lower() not in ("asc", "desc") or rest not in ([], ["asc"]):
+        if column not in sortable or direction.lower() not in ("asc", "desc") or rest not in ([], ["asc"]):
             raise RefusalError(400, f"Invalid sort: {','.join(values)}")
-        return SORTABLE[column], direction.upper()
+        return sortable[column], direction.upper()
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class Selection:
         return f"{self.filter} ORDER BY {self.order} LIMIT {self.limit} OFFSET {self.offset}"
 
 
-def selection(query: Query, options: Options) -> Selection:
+def selection(query: Query, options: Options, sortable: Mapping[str, str] = SORTABLE) -> Selection:
     """What all lists have in common: ids, creation time, sort and paging."""
     chosen = Selection()
     chosen.is_one_of("id", query.many("ids"))
@@ -97,7 +98,7 @@ def selection(query: Query, options: Options) -> Selection:
         chosen.where("created_at >= ?", start)
     if (end := query.time_ms("toCreatedAt")) is not None:
         chosen.where("created_at <= ?", end)
-    chosen.order = _order(query, options)
+    chosen.order = _order(query, options, sortable)
     chosen.offset = query.number("offset", 0)
     chosen.limit = query.number("limit", options.default_limit)
     if chosen.limit > options.max_list_limit:
@@ -117,10 +118,17 @@ def require_all(kind: str, wanted: list[str] | None, found: list[str]) -> None:
     raise RefusalError(404, f"{kind}s not found: {', '.join(missing)}")
 
 
-def _order(query: Query, options: Options) -> str:
-    if (sort := query.sort()) is not None:
+def milliseconds(text: str) -> int:
+    """Since 1970; without a zone, UTC. ValueError: not ISO 8601."""
+    when = datetime.fromisoformat(text)
+    since = (when if when.tzinfo else when.replace(tzinfo=UTC)) - EPOCH
+    return since // timedelta(milliseconds=1)
+
+
+def _order(query: Query, options: Options, sortable: Mapping[str, str]) -> str:
+    if (sort := query.sort(sortable)) is not None:
         column, direction = sort
-        return f"{column} {direction}, seq {direction}"
+        return f"{column} {direction}, {'seq' if options.equal_times_order == 'insertion' else 'id'} {direction}"
     return {
         "newest_first": "created_at DESC, seq DESC",
         "oldest_first": "created_at, seq",

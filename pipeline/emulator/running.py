@@ -65,12 +65,14 @@ class RunningEmulator:
 
     def log(self, after: int = 0) -> list[dict[str, Any]]:
         """Every request in order of arrival: n, time, method, path, query, bytes, custom_id, status (None if
-        reset, hung or still under way), fault, session_id (what it was about), stored (what it created)."""
+        reset, hung or still under way), fault, session_id (what it was about), stored (the session it created),
+        turn_ids (the turns it created), spans and rejected_spans (how many)."""
         return list(self._pages("log", after))
 
-    def sessions(self) -> list[dict[str, Any]]:
-        """All sessions in order of creation, with the deleted and the not yet visible."""
-        return list(self._pages("sessions", 0))
+    def sessions(self, *, with_turns: bool = False) -> list[dict[str, Any]]:
+        """All sessions in order of creation, with the deleted and the not yet visible; `with_turns`: each with its
+        `turns` in order of index, and these with their `spans`, the deleted among them."""
+        return list(self._pages("sessions", 0, "&turns=true" if with_turns else ""))
 
     def reset(self) -> None:
         """Empty store and log; a fault script stays and begins anew."""
@@ -86,8 +88,16 @@ class RunningEmulator:
     def set_latency(self, latency_ms: float) -> None:
         self._call("POST", "settings", json.dumps({"latency_ms": latency_ms}))
 
-    def _pages(self, name: str, after: int) -> Iterator[dict[str, Any]]:
-        while page := self._call("GET", f"{name}?after={after}&limit={PAGE}"):
+    def set_product(self, product_id: str, **settings: object) -> None:
+        """What one does in the dashboard, such as `closedSessionInferenceCreationPolicy="REJECT"`."""
+        self._call("POST", "product", json.dumps({"id": product_id, **settings}))
+
+    def forward(self, seconds: float) -> None:
+        """So much time has passed, for the emulator."""
+        self._call("POST", "clock", json.dumps({"forward_seconds": seconds}))
+
+    def _pages(self, name: str, after: int, more: str = "") -> Iterator[dict[str, Any]]:
+        while page := self._call("GET", f"{name}?after={after}&limit={PAGE}{more}"):
             yield from page
             after = page[-1]["n"]
 

@@ -6,7 +6,7 @@ from pipeline.emulator.options import Options
 from pipeline.emulator.query import Query, Selection, require_all, selection
 from pipeline.emulator.session_rules import STATUSES
 from pipeline.emulator.store import Store
-from pipeline.emulator.wire import RefusalError, Request, now_ms
+from pipeline.emulator.wire import RefusalError, Request
 
 FILTERS = (
     "customIds",
@@ -28,7 +28,7 @@ def select_sessions(store: Store, options: Options, request: Request) -> Selecti
     if statuses is not None and not set(statuses) <= set(STATUSES):
         raise RefusalError(400, f"statuses must be among {', '.join(STATUSES)}.")
     chosen = selection(query, options)
-    chosen.where("visible_at <= ?", now_ms() / 1000)
+    chosen.where("visible_at <= ?", store.now_ms() / 1000)
     chosen.is_one_of("version_id", query.many("versionIds"))
     chosen.is_one_of("product_id", query.many("productIds"))
     chosen.is_one_of("test_case_id", query.many("testCaseIds"))

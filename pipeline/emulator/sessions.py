@@ -13,8 +13,9 @@ from pipeline.emulator.options import Options
 from pipeline.emulator.session_list import select_sessions
 from pipeline.emulator.session_rules import check_create, check_update, outcome_of_finish
 from pipeline.emulator.store import Row, Store
+from pipeline.emulator.turns import delete_turns_of_session
 from pipeline.emulator.versions import version_of_session
-from pipeline.emulator.wire import Answer, RefusalError, Request, iso, json_answer, new_id, now_ms
+from pipeline.emulator.wire import Answer, RefusalError, Request, iso, json_answer, new_id
 
 COLUMNS = (
     "id, custom_id, version_id, user_id, test_case_id, context, stopping_reason, error, status, "
@@ -44,7 +45,7 @@ def create_session(store: Store, options: Options, request: Request) -> Answer:
         body["isProduction"],
         _stored_json(body.get("metadata")),
         None,
-        now_ms(),
+        store.now_ms(),
         None,
     )
     try:
@@ -57,7 +58,7 @@ def create_session(store: Store, options: Options, request: Request) -> Answer:
 def get_session(store: Store, options: Options, request: Request) -> Answer:
     row = store.row(
         f"SELECT {COLUMNS} FROM session WHERE id = ? AND deleted_at IS NULL AND visible_at <= ?",
-        (request.id, now_ms() / 1000),
+        (request.id, store.now_ms() / 1000),
     )
     if row is None:
         raise _not_found(request.id)
@@ -75,7 +76,7 @@ def list_sessions(store: Store, options: Options, request: Request) -> Answer:
 def update_session(store: Store, options: Options, request: Request) -> Answer:
     body = object_body(request, options)
     check_update(body, options)
-    before = _live(store, request.id)
+    before = _live(store, options, request.id)
     changes: dict[str, Any] = {}
     for name, column in (("status", "status"), ("stoppingReason", "stopping_reason"), ("error", "error")):
         if name in body:
@@ -95,13 +96,13 @@ def update_session(store: Store, options: Options, request: Request) -> Answer:
 
 def finish_session(store: Store, options: Options, request: Request) -> Answer:
     status, reason, error = outcome_of_finish(object_body(request, options), options)
-    if _live(store, request.id)["status"] != "PENDING" and options.second_finish == "refuse":
+    if _live(store, options, request.id)["status"] != "PENDING" and options.second_finish == "refuse":
         raise RefusalError(400, "The session is already finished.")
     return _changed(store, request.id, {"status": status, "stopping_reason": reason, "error": error})
 
 
 def delete_session(store: Store, options: Options, request: Request) -> Answer:
-    _live(store, request.id)
+    _live(store, options, request.id)
     _delete(store, options, request.id)
     return Answer(204, session_id=request.id)
 
@@ -112,7 +113,7 @@ def delete_sessions(store: Store, options: Options, request: Request) -> Answer:
     if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
         raise RefusalError(400, "ids must be a non-empty array of strings.")
     for session_id in ids:
-        _live(store, session_id)
+        _live(store, options, session_id)
     for session_id in ids:
         _delete(store, options, session_id)
     if options.batch_delete_status == 204:
@@ -142,16 +143,17 @@ def shown(row: Row) -> dict[str, Any]:
     }
 
 
-def _live(store: Store, session_id: str) -> dict[str, Any]:
-    """Writes see every session that is not deleted, also one that reads do not show yet."""
-    row = store.row(f"SELECT {COLUMNS} FROM session WHERE id = ? AND deleted_at IS NULL", (session_id,))
-    if row is None:
+def _live(store: Store, options: Options, session_id: str) -> dict[str, Any]:
+    """Writes see every session that is not deleted, by default also one that reads do not show yet."""
+    row = store.row(f"SELECT {COLUMNS}, visible_at FROM session WHERE id = ? AND deleted_at IS NULL", (session_id,))
+    if row is None or not (options.hidden_sessions_are_writable or row[-1] <= store.now_ms() / 1000):
         raise _not_found(session_id)
-    return {**shown(row), "metadata": None if row[10] is None else orjson.loads(row[10])}
+    return {**shown(row[:-1]), "metadata": None if row[10] is None else orjson.loads(row[10])}
 
 
 def _changed(store: Store, session_id: str, changes: dict[str, Any]) -> Answer:
     if changes:
+        changes["active_at"] = store.now_ms()
         columns = ", ".join(f"{column} = ?" for column in changes)
         store.change(f"UPDATE session SET {columns} WHERE id = ?", (*changes.values(), session_id))
     row = store.one(f"SELECT {COLUMNS} FROM session WHERE id = ?", (session_id,))
@@ -160,7 +162,9 @@ def _changed(store: Store, session_id: str, changes: dict[str, Any]) -> Answer:
 
 def _delete(store: Store, options: Options, session_id: str) -> None:
     release = "" if options.deleted_hold_custom_id else ", custom_key = NULL"
-    store.change(f"UPDATE session SET deleted_at = ?{release} WHERE id = ?", (now_ms(), session_id))
+    store.change(f"UPDATE session SET deleted_at = ?{release} WHERE id = ?", (store.now_ms(), session_id))
+    if not options.deleted_sessions_keep_turns:
+        delete_turns_of_session(store, session_id)
 
 
 def _patched_metadata(

@@ -1,4 +1,4 @@
-"""The state: products, versions, sessions and the log, in one SQLite file or, without one, a temporary file.
+"""The state, from products to spans, and the log: in one SQLite file or, without one, a temporary file.
 
 All that changes within one turn of the event loop is committed together, and no answer leaves before its
 commit: `await store.settled()`. Nothing is fsynced, so a kill -9 loses nothing and a power cut may.
@@ -8,39 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.emulator.schema import TABLES, prepare
+
 Row = tuple[Any, ...]
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS product (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, fields TEXT NOT NULL,
-    created_at INTEGER NOT NULL, deleted_at INTEGER
-);
-CREATE TABLE IF NOT EXISTS version (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, product_id TEXT NOT NULL, name TEXT NOT NULL,
-    number INTEGER NOT NULL, fields TEXT NOT NULL, created_at INTEGER NOT NULL, deleted_at INTEGER,
-    UNIQUE (product_id, number)
-);
-CREATE TABLE IF NOT EXISTS session (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, custom_id TEXT, custom_key TEXT,
-    version_id TEXT NOT NULL, product_id TEXT NOT NULL, test_case_id TEXT, user_id TEXT, run_id TEXT,
-    is_production INTEGER NOT NULL, status TEXT NOT NULL, stopping_reason TEXT, error TEXT,
-    context BLOB, metadata BLOB, created_at INTEGER NOT NULL, deleted_at INTEGER, visible_at REAL NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS one_session_per_custom_id
-    ON session (custom_key, version_id) WHERE custom_key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS session_by_time ON session (created_at);
-CREATE TABLE IF NOT EXISTS log (
-    n INTEGER PRIMARY KEY, time REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, query TEXT NOT NULL,
-    bytes INTEGER NOT NULL, custom_id TEXT, status INTEGER, fault TEXT, session_id TEXT, stored TEXT
-);
-"""
 TEMPORARY = ""  # SQLite's own: unnamed, spilled to disk when it grows, gone when closed
 CACHE_KIB = 65_536
-TABLES = ("product", "version", "session", "log")
-LOG_INSERT = "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+LOG_COLUMNS = (
+    "n",
+    "time",
+    "method",
+    "path",
+    "query",
+    "bytes",
+    "custom_id",
+    "status",
+    "fault",
+    "session_id",
+    "stored",
+    "turn_ids",
+    "spans",
+    "rejected_spans",
+)
+LOG_INSERT = f"INSERT OR REPLACE INTO log ({', '.join(LOG_COLUMNS)}) VALUES ({', '.join('?' * len(LOG_COLUMNS))})"
 
 
 class Store:
@@ -55,11 +49,22 @@ class Store:
         self._database.execute(f"PRAGMA journal_mode = {'WAL' if path else 'MEMORY'}")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")  # a second emulator on the file fails at once
-        self._database.executescript(SCHEMA)
+        prepare(self._database)
         self._is_dirty = False
         self._log: list[Row] = []
         self._waiting: list[asyncio.Future[None]] = []
         self._requests = int(self.one("SELECT coalesce(max(n), 0) FROM log")[0])
+        self._forward_ms = int(self.one("SELECT coalesce(max(forward_ms), 0) FROM clock")[0])
+
+    def now_ms(self) -> int:
+        """The time of the emulated world: the real one, moved forward where nobody can wait."""
+        return time.time_ns() // 1_000_000 + self._forward_ms
+
+    def forward(self, milliseconds: int) -> None:
+        """So much time has passed; a restart does not turn it back."""
+        self._forward_ms += milliseconds
+        self.change("DELETE FROM clock")
+        self.change("INSERT INTO clock VALUES (?)", (self._forward_ms,))
 
     def next_request_number(self) -> int:
         self._requests += 1
@@ -116,6 +121,7 @@ class Store:
         for table in TABLES:
             self.change(f"DELETE FROM {table}")
         self._requests = 0
+        self._forward_ms = 0
 
     def close(self) -> None:
         self.commit()

@@ -15,7 +15,7 @@ from pipeline.emulator.options import Options
 from pipeline.emulator.products import add_product, product
 from pipeline.emulator.query import Query, require_all, selection
 from pipeline.emulator.store import Row, Store
-from pipeline.emulator.wire import Answer, RefusalError, Request, iso, json_answer, new_id, now_ms
+from pipeline.emulator.wire import Answer, RefusalError, Request, iso, json_answer, new_id
 
 FILTERS = ("productIds", "names", "name", "hasInferenceResults", "existentInEvaluations")
 COLUMNS = "id, product_id, name, number, fields, created_at, deleted_at"
@@ -59,7 +59,7 @@ def get_version(store: Store, options: Options, request: Request) -> Answer:
 
 def delete_version(store: Store, options: Options, request: Request) -> Answer:
     _version(store, request.id)
-    store.change("UPDATE version SET deleted_at = ? WHERE id = ?", (now_ms(), request.id))
+    store.change("UPDATE version SET deleted_at = ? WHERE id = ?", (store.now_ms(), request.id))
     return Answer(204)
 
 
@@ -117,28 +117,30 @@ def add_version(store: Store, product_id: str, version_id: str = "", *, name: st
             name,
             last + 1,
             orjson.dumps({**OPTIONAL_FIELDS, **more}).decode(),
-            now_ms(),
+            store.now_ms(),
         ),
     )
     return version_id
 
 
-def add_seeds(store: Store, version_ids: Iterable[str], product_ids: Iterable[str], *, bare_products: bool) -> None:
+def add_seeds(
+    store: Store, options: Options, version_ids: Iterable[str], product_ids: Iterable[str], *, bare_products: bool
+) -> None:
     """What exists from the start: `prod_123` with `ver_123`, and what was asked for. What is there is kept.
 
     `bare_products`: the products asked for get no version.
     """
-    _add_missing(store, "prod_123", "ver_123")
+    _add_missing(store, options, "prod_123", "ver_123")
     for product_id in product_ids:
-        _add_missing(store, product_id, None if bare_products else _derived_id("ver", product_id))
+        _add_missing(store, options, product_id, None if bare_products else _derived_id("ver", product_id))
     for version_id in version_ids:
         if store.row("SELECT 1 FROM version WHERE id = ?", (version_id,)) is None:
-            _add_missing(store, _derived_id("prod", version_id), version_id)
+            _add_missing(store, options, _derived_id("prod", version_id), version_id)
 
 
-def _add_missing(store: Store, product_id: str, version_id: str | None) -> None:
+def _add_missing(store: Store, options: Options, product_id: str, version_id: str | None) -> None:
     if store.row("SELECT 1 FROM product WHERE id = ?", (product_id,)) is None:
-        add_product(store, product_id, f"Product {product_id}", description="Exists from the start.")
+        add_product(store, options, product_id, f"Product {product_id}", description="Exists from the start.")
     if version_id and store.row("SELECT 1 FROM version WHERE id = ?", (version_id,)) is None:
         add_version(store, product_id, version_id)
 

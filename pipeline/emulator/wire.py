@@ -28,7 +28,9 @@ class Request:
     is_cut_off: bool = False
     """The client left before the end of its request."""
     visible_at: float = 0.0
-    """A session that this request creates is shown from this time on."""
+    """What this request creates is shown from this time on."""
+    keep_first: int | None = None
+    """Of a batch, only so many are stored; the fault of the same name."""
 
     @property
     def id(self) -> str:
@@ -37,7 +39,10 @@ class Request:
 
     @property
     def custom_id(self) -> str | None:
-        custom_id = self.content.get("customId") if isinstance(self.content, dict) else None
+        """The custom id of the session that it names, where it does."""
+        if not isinstance(self.content, dict):
+            return None
+        custom_id = self.content.get("customId") or self.content.get("sessionCustomId")
         return custom_id if isinstance(custom_id, str) else None
 
 
@@ -51,6 +56,12 @@ class Answer:
     """The session that the request was about, for the log."""
     stored: str | None = None
     """The session that the request created, for the log."""
+    turn_ids: list[str] | None = None
+    """The turns that it created, for the log."""
+    spans: int | None = None
+    """How many spans it created, for the log."""
+    rejected_spans: int | None = None
+    """How many it dropped."""
 
 
 class RefusalError(Exception):
@@ -90,10 +101,6 @@ def phrase(status: int) -> str:
 
 def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(12)}"
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def iso(milliseconds: int | None) -> str | None:

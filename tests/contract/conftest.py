@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from emulator_client import client_of, post_session
+from emulator_client import client_of, new_session, new_turn, post_session
 
 from pipeline.emulator import RunningEmulator, running_emulator
 
@@ -42,3 +42,15 @@ def create(api: httpx.Client) -> Create:
         return post_session(api, **changes)
 
     return post
+
+
+@pytest.fixture
+def session_id(api: httpx.Client) -> str:
+    """An open session with the custom id `c`."""
+    return new_session(api, customId="c")
+
+
+@pytest.fixture
+def turn_id(api: httpx.Client, session_id: str) -> str:
+    """A turn of that session."""
+    return new_turn(api, session_id)

@@ -67,6 +67,9 @@ def test_a_status_is_answered_and_nothing_stored(emulator: RunningEmulator, crea
         "fault": "status 503",
         "session_id": None,
         "stored": None,
+        "turn_ids": [],
+        "spans": 0,
+        "rejected_spans": 0,
     }
 
 
