@@ -212,6 +212,8 @@ class AssemblyConfig(_Section):
 
     settle_minutes: float = Field(default=0, ge=0)
     """A trace whose last span is younger than that, against the newest one in the sources, waits for a later run."""
+    missing_parts: Literal["report", "accept"] = "report"
+    """What is done about a trace of which earlier parts cannot be found any more: nothing is sent, or what is left."""
 
 
 class UploadConfig(_Section):

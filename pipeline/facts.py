@@ -88,6 +88,20 @@ def facts(trace: Trace, written: Sequence[WrittenTurn] | None = None) -> bytes:
 
 
 def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable[[str], bytes]) -> bytes:
+    found = [] if trace.partial is not None else _own_facts(trace, written, encode)
+    for turn in trace.turns:
+        for span in turn.spans:
+            span_id = encode(span.id)
+            found.append(crc32(span_id, _SPAN))
+            if span.ended_at is not None:
+                stated = [span.name, span.type, span.input, span.output, span.error]
+                found.append(crc32(json_text.encode(stated), crc32(span_id)))
+    distinct = sorted(set(found))
+    return pack(f"={len(distinct)}I", *distinct)
+
+
+def _own_facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable[[str], bytes]) -> list[int]:
+    """Beside its spans. Of a partial trace they are a guess by what is there of it, and state nothing."""
     found = [crc32(encode(text), seed) for text, seed in zip(_texts(trace), _SEEDS, strict=True) if text is not None]
     if trace.status is not Status.PENDING:
         found.append(_STATUS[trace.status])
@@ -110,14 +124,7 @@ def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable
             found.append(crc32(encode(turn.error), _seed(f"{number}.error")))
         if turn.retrieval_context is not None:
             found.append(crc32(encode(turn.retrieval_context), _seed(f"{number}.retrieval_context")))
-        for span in turn.spans:
-            span_id = encode(span.id)
-            found.append(crc32(span_id, _SPAN))
-            if span.ended_at is not None:
-                stated = [span.name, span.type, span.input, span.output, span.error]
-                found.append(crc32(json_text.encode(stated), crc32(span_id)))
-    distinct = sorted(set(found))
-    return pack(f"={len(distinct)}I", *distinct)
+    return found
 
 
 def _without_sums(summary: Any) -> Any:

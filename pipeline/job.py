@@ -16,7 +16,7 @@ from pipeline.filters import Filter, trace_filter
 from pipeline.finding import Found
 from pipeline.ledger.admission import Policy
 from pipeline.ledger.database import CANNOT_EXIST, Database
-from pipeline.ledger.parts import PartIndex
+from pipeline.ledger.parts import PartIndex, scope_of
 from pipeline.ledger.runs import RunLedger, RunRow, SourceRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
@@ -41,6 +41,8 @@ class Job:
     wants: Filter | None
     """Which traces are imported; None: all."""
     parts: PartIndex
+    is_joined: bool
+    """Records of several files may make one session: pieces of traces, or conversations."""
     scattered_formats: frozenset[str]
     """Formats of which some sources, now or in earlier runs, hold pieces that are no traces by themselves."""
     sources: tuple[Source, ...]
@@ -56,8 +58,14 @@ class Job:
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
-    def mark_done(self, finished: dict[str, str]) -> None:
-        """Note those files as done that were read to their end, unchanged meanwhile, with nothing in them open."""
+    def mark_done(self, finished: dict[str, str], *, is_end: bool = False) -> None:
+        """Note those files as done that were read to their end, unchanged meanwhile, with nothing in them open.
+
+        Where records of several files are joined, only at the end of a run that will not go on: one that does reads all
+        of them again, so that each session is made of the same records as before.
+        """
+        if self.is_joined and not is_end:
+            return
         ready = {}
         for name, after in list(finished.items()):
             path = self.paths[name]
@@ -103,8 +111,12 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
     sources = tuple(recognise(config, to_read, is_any_done=is_any_done))
-    parts = PartIndex(database)
-    scattered = parts.formats() | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
+    scope = scope_of(target, mapping_sha256)
+    parts = PartIndex(database, scope)
+    with parts:
+        known_scattered = parts.formats()
+    scattered = known_scattered | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
+    is_joined = bool(scattered) or config.source.session_per == "conversation"
     run, killed = _begin_or_continue(
         config,
         runs,
@@ -113,7 +125,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         {str(k): v for k, v in now.items()},
         clock,
         results_dir,
-        is_joined=bool(scattered) or config.source.session_per == "conversation",
+        is_joined=is_joined,
     )
     finished_before = {source.path for source in runs.sources(run) if source.state == "done"}
     # Files that an earlier process of this run finished count in this run: they are not "unchanged".
@@ -134,6 +146,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         unchanged_paths=[paths[str(file)] for file in unchanged],
         policy=Policy(on_change=config.upload.on_change, retry_rejected=config.upload.retry_rejected),
         keep_records=config.includes_record,
+        scope=scope,
     )
     return Job(
         config=config,
@@ -148,6 +161,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         # A run that goes on means the same traces by `7d` as when it began: none is counted twice.
         wants=trace_filter(config.source, datetime.fromisoformat(run.started_at)),
         parts=parts,
+        is_joined=is_joined,
         scattered_formats=scattered,
         sources=sources,
         fingerprints={paths[source.name]: source.fingerprint for source in sources},

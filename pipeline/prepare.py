@@ -17,6 +17,7 @@ from pipeline.assembly.scattered import Gathered, Scattered
 from pipeline.errors import RejectedError, StoppedError, UsageError
 from pipeline.filters import Verdict
 from pipeline.job import Job
+from pipeline.ledger.parts import Places
 from pipeline.ledger.sessions import Batch, Progress
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Record, Reject, SessionImport, Trace
@@ -41,7 +42,7 @@ class _Collected:
     rejects: list[Reject] = field(default_factory=list)
     ignored: list[tuple[Part, str]] = field(default_factory=list)
     finished: dict[str, str] = field(default_factory=dict)
-    parts: list[tuple[bytes, Mapping[str, Sequence[int]]]] = field(default_factory=list)
+    parts: list[tuple[bytes, Mapping[str, Places]]] = field(default_factory=list)
     part_files: list[tuple[str, str, str, bool]] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     charged: Counter[str] = field(default_factory=Counter)
@@ -106,7 +107,7 @@ def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> 
     Pieces of scattered traces, and with `session_per: conversation` traces that name a conversation, wait on disk in
     `scratch_dir` until all is read. When it stops before they are through, those that still wait count as not read.
     """
-    with Scattered(scratch_dir) as scattered, Conversations(scratch_dir) as conversations:
+    with Scattered(scratch_dir) as scattered, Conversations(scratch_dir) as conversations, job.parts:
         work = _Preparation(job, is_stopping, scattered, conversations, scratch_dir)
         yield from work.read()
         yield from work.gather()
@@ -132,7 +133,9 @@ class _Preparation:
         self._limit = job.config.limit if job.config.limit is not None else sys.maxsize
         self._sessions = 0
         self._collected = _Collected()
-        self._scattered_formats: set[str] = set()
+        self._scattered_formats = set(job.scattered_formats)
+        self._whole_formats: set[str] = set()
+        """Formats of which records were taken as whole traces by themselves, though they can be pieces."""
         self._finished: dict[str, str] = {}
         """Sources read to their end of which something still waits."""
         self._open: set[str] = set()
@@ -153,7 +156,7 @@ class _Preparation:
                     collected.waiting += 1
                 if collected.is_full:
                     yield collected.take()
-                if self._is_over():
+                if self._is_over() or self._is_surprised():
                     break
             else:
                 if self._job.config.limit is None:  # what the limit leaves out is for another run
@@ -164,8 +167,18 @@ class _Preparation:
                 is_scattered = source.mapper.name in self._scattered_formats
                 collected.part_files.append((source.name, source.fingerprint, source.mapper.name, is_scattered))
             collected.touched.add(source.name)
+            if self._is_surprised():
+                yield collected.take()
+                raise StoppedError(
+                    f"{source.name}: pieces of traces stand here behind rows that were taken for whole traces. That is "
+                    "noted: run again, and they are brought together"
+                )
             if self._is_over():
                 break
+
+    def _is_surprised(self) -> bool:
+        """Pieces that belong to whole rows which are on their way already: only another run can join them."""
+        return bool(self._whole_formats & self._scattered_formats)
 
     def _is_over(self) -> bool:
         return self._sessions >= self._limit or self._is_stopping()
@@ -193,10 +206,12 @@ class _Preparation:
                 raise RejectedError(source.doubt or "no format fits this file", kind="unknown_format")
             if mapper.piece_of is not None and is_trace:
                 piece = mapper.piece_of(record.data)
-                if piece is not None and not (piece.is_whole and mapper.name not in self._job.scattered_formats):
-                    self._scattered.add(piece, mapper, record)
+                if piece is not None and not (piece.is_whole and mapper.name not in self._scattered_formats):
                     self._scattered_formats.add(mapper.name)
+                    self._scattered.add(piece, mapper, record)
                     return False
+                if piece is not None:
+                    self._whole_formats.add(mapper.name)
             trace = _checked(mapper.map_trace(record.data)) if is_trace else None
             if trace is None:
                 self._collected.ignored.append((part, "not_a_trace"))
@@ -210,7 +225,7 @@ class _Preparation:
         """Scattered traces, once all of their pieces are there."""
         if not len(self._scattered) or self._is_over():
             return
-        missing = add_earlier_pieces(self._job, self._scattered, self._is_stopping)
+        add_earlier_pieces(self._job, self._scattered, self._is_stopping)
         held_from = self._held_from()
         for group in self._scattered.gathered():
             if self._is_stopping():
@@ -219,11 +234,11 @@ class _Preparation:
                 self._collected.ignored += [(part, "limit") for part in group.parts]
                 self._charge(group.parts)
             else:
-                self._assemble(group, missing.get(group.key), held_from)
+                lost = self._lost("trace", group.key, group.present)
+                self._assemble(group, lost, held_from)
+                self._note(group.key, group.places, lost)
             self._collected.ignored += group.ignored
             self._charge([part for part, _ in group.ignored])
-            if self._job.config.limit is None:
-                self._collected.parts.append((group.key, group.ordinals))
             if self._collected.is_full:
                 yield self._collected.take()
         self._finished |= dict.fromkeys(self._open & self._finished.keys(), _OPEN)
@@ -231,8 +246,6 @@ class _Preparation:
             self._collected.finished |= self._finished
 
     def _assemble(self, group: Gathered, missing: str | None, held_from: str | None) -> None:
-        if not group.parts:  # all of it was known before
-            return
         is_young = held_from is not None and group.last_moment is not None and group.last_moment > held_from
         mapper = group.mapper
         with self._rejecting(group.parts, mapper, "assemble", group.trace_id):
@@ -262,9 +275,8 @@ class _Preparation:
 
     def merge(self) -> Iterator[Batch]:
         """Conversations, once all of their traces are there."""
-        missing: dict[bytes, str] = {}
         if not self._is_over():
-            missing = add_earlier_traces(self._job, self._conversations, self._scratch_dir, self._is_stopping)
+            add_earlier_traces(self._job, self._conversations, self._scratch_dir, self._is_stopping)
         for group in self._conversations.merged():
             if self._is_stopping():
                 return
@@ -274,10 +286,10 @@ class _Preparation:
                 self._collected.ignored += [(part, "limit") for part in group.parts]
             else:
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
-                why = group.missing or missing.get(group.key)
-                origin = _Origin(group.parts, data, group.repairs, group.is_young, why, group.has_earlier_parts)
+                lost = group.missing or self._lost("conversation", group.key, group.present)
+                origin = _Origin(group.parts, data, group.repairs, group.is_young, lost, group.has_earlier_parts)
                 self._add_session(group.trace, group.mapper, origin, traces=group.traces)
-                self._collected.parts.append((group.key, group.ordinals()))
+                self._note(group.key, group.places, lost)
             self._charge(group.parts, repaired=bool(group.repairs))
             if self._collected.is_full:
                 yield self._collected.take()
@@ -298,6 +310,7 @@ class _Preparation:
             if verdict is Verdict.LATER:
                 self._open.update(part.source for part in origin.parts)
             return True
+        trace = self._job.redaction.trace(trace)
         if self._merges and trace.conversation_id is not None:
             self._conversations.add(
                 trace,
@@ -330,6 +343,16 @@ class _Preparation:
             self._collected.add(session)
             if session.is_mended and not origin.repairs:  # of several records, nobody knows any more which one it was
                 self._collected.repaired[origin.parts[0].source] += 1
+
+    def _lost(self, what: str, key: bytes, present: frozenset[int]) -> str | None:
+        """What earlier runs read and this one does not find any more, in words."""
+        path = self._job.parts.lost(key, present) if self._job.config.assembly.missing_parts == "report" else None
+        return f"earlier parts of this {what} were in {path}, and are not there any more" if path is not None else None
+
+    def _note(self, key: bytes, places: Mapping[str, Places], lost: str | None) -> None:
+        """For the index. What it says of lost parts stays, so that the next night misses them, too."""
+        if lost is None and self._job.config.limit is None:
+            self._collected.parts.append((key, places))
 
     def _rejecting(
         self, parts: tuple[Part, ...], mapper: Mapper | None, stage: str, trace_id: str | None = None

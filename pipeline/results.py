@@ -71,6 +71,15 @@ def _forget_old_runs(job: Job) -> None:
         log.warning("old_runs_not_forgotten: %s; the next run tries again", error.__cause__ or error)
 
 
+def remove_scratch(state_dir: Path) -> None:
+    """What killed runs had on disk, records as they were exported among it. The caller holds the ledger's lock."""
+    for path in (state_dir / "runs").glob("*/*.scratch"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def end_killed_run(job: Job, clock: Clock) -> None:
     """An earlier run of this job was killed and cannot go on: what it did is written down all the same."""
     if job.killed is not None:
@@ -101,6 +110,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             differing_before=job.differing_before if run is job.run else 0,
             found=job.found if run is job.run else None,
             redacted=job.redaction.counts if run is job.run else {},
+            open_elsewhere=job.runs.open_elsewhere(run, job.target) if job.runs.is_complete(run) else {},
         )
         write_summary(run.folder, summary)
     except OSError as problem:

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pipeline.loop import in_a_loop_of_its_own
 from pipeline.preflight import Preflight
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Snapshot, Stop
-from pipeline.results import RunResult, end_killed_run, end_run
+from pipeline.results import RunResult, end_killed_run, end_run, remove_scratch
 from pipeline.uploader.client import opened_client
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.uploader import Uploader
@@ -50,6 +51,7 @@ def run_import(
     deadline = deadline_of(config.stop.at, config.stop.after, clock)
     found = find_sources(config)
     with opened_ledger(ledger_dir or config.state_dir) as database:
+        remove_scratch(config.state_dir)
         job = open_job(config, database, found, clock, results_dir=config.state_dir)
         end_killed_run(job, clock)
         stop = stop or Stop()
@@ -90,7 +92,9 @@ class _Import:
         beside = [asyncio.create_task(work) for work in works]
         try:
             failure = await self._send_everything()
-            await self._in_ledger_thread(self._job.mark_done, self._finished)  # the watch may be at it, too
+            is_end = failure is None and not self._stop.times
+            mark_done = partial(self._job.mark_done, is_end=is_end)
+            await self._in_ledger_thread(mark_done, self._finished)  # the watch may be at it, too
             if self._time_up is not None and failure is self._time_up and self._job.runs.is_complete(self._job.run):
                 failure = None  # the last ones came back in time
         except (FatalError, StoppedError, UsageError) as error:

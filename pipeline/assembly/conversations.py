@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from pipeline.errors import StoppedError
 from pipeline.facts import TRACES
+from pipeline.ledger.parts import identity
 from pipeline.mappers.mapper import Mapper
 from pipeline.models import Part, Status, Trace
 
@@ -36,18 +37,15 @@ class Conversation(NamedTuple):
     is_young: bool
     missing: str | None
     has_earlier_parts: bool
+    places: Mapping[str, dict[int, int]]
+    """Of the records of this run, by source, and which traces they belong to."""
+    present: frozenset[int]
+    """Which traces are there, of whatever run."""
 
     @property
     def key(self) -> bytes:
         """What it is found by in the index."""
         return conversation_key(self.mapper.family, self.trace.conversation_id or "")
-
-    def ordinals(self) -> dict[str, list[int]]:
-        """Of the records of this run, by source."""
-        found: dict[str, list[int]] = {}
-        for part in self.parts:
-            found.setdefault(part.source, []).append(part.ordinal)
-        return found
 
 
 def conversation_key(family: str, conversation_id: str) -> bytes:
@@ -180,6 +178,9 @@ class Conversations:
         mapper_names = []
         has_young = False
         missing: str | None = None
+        places: dict[str, dict[int, int]] = {}
+        present: set[int] = set()
+        by_id: dict[str, int] = {}
         for number, mapper_name, blob in rows:
             trace, parts, repaired, is_young, lacks = pickle.loads(blob)
             mapper_names.append(mapper_name)
@@ -187,7 +188,11 @@ class Conversations:
             repairs.update(repaired)
             has_young |= is_young
             missing = missing or lacks
-            _add_newest(traces, trace)
+            _add_newest(traces, by_id, trace)
+            which = identity(trace.id or "")
+            present.add(which)
+            for part in parts:
+                places.setdefault(part.source, {})[part.ordinal] = which
         return Conversation(
             trace=merge_traces(traces),
             mapper=self._mappers[mapper_names[0]],
@@ -197,6 +202,8 @@ class Conversations:
             traces=len(records),
             is_young=has_young,
             missing=missing,
+            places=places,
+            present=frozenset(present),
         )
 
     def _open(self) -> sqlite3.Connection:
@@ -217,16 +224,19 @@ class Conversations:
         return self._connection
 
 
-def _add_newest(traces: list[Trace], trace: Trace) -> None:
-    """A trace that is there already in a newer or the same state adds nothing; a newer state takes its place."""
-    for index, earlier in enumerate(traces):
-        if trace.id is None or not trace.id_is_unique or earlier.id != trace.id:
-            continue
-        if replace(earlier, revision=trace.revision) == trace or (earlier.revision and trace.revision):
-            if (trace.revision or "") > (earlier.revision or ""):
-                traces[index] = trace
-            return
-    traces.append(trace)
+def _add_newest(traces: list[Trace], by_id: dict[str, int], trace: Trace) -> None:
+    """Of several states of one trace the newest counts, and stands where the first one stood.
+
+    Where they tell no revision, the later one is the newer. `by_id`: where each is.
+    """
+    if trace.id is None or not trace.id_is_unique:
+        traces.append(trace)
+        return
+    index = by_id.setdefault(trace.id, len(traces))
+    if index == len(traces):
+        traces.append(trace)
+    elif (trace.revision or "") >= (traces[index].revision or ""):
+        traces[index] = trace
 
 
 def merge_traces(traces: list[Trace]) -> Trace:
@@ -251,6 +261,7 @@ def merge_traces(traces: list[Trace]) -> Trace:
         status=Status.PENDING if has_unfinished else last.status,
         error=last.error,
         system=next((trace.system for trace in traces if trace.system), None),
+        partial=next((trace.partial for trace in traces if trace.partial), None),
         turns=tuple(turn for trace in traces for turn in trace.turns),
         models=_distinct(model for trace in traces for model in trace.models),
         tokens=dict(tokens),

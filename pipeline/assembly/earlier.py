@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.assembly.conversations import Conversations, conversation_key
+from pipeline.assembly.conversations import Conversations
 from pipeline.assembly.scattered import Scattered, trace_key
 from pipeline.errors import RejectedError, UsageError
 from pipeline.finding import find_again
@@ -20,8 +21,8 @@ from pipeline.readers.opening import Place
 from pipeline.readers.places import fingerprint_or_gone
 from pipeline.units import DEFECTS, mapper_of, units_of
 
-Take = Callable[[Record, Mapper, bytes], bool]
-"""Uses a record that the index named for a key; False: it is not what the index says."""
+Take = Callable[[Record, Mapper, bytes], None]
+"""Uses a record that the index named for a key."""
 
 
 @dataclass(slots=True)
@@ -34,41 +35,37 @@ class _File:
     """By ordinal, what the record belongs to."""
 
 
-def add_earlier_pieces(job: Job, scattered: Scattered, is_stopping: Callable[[], bool]) -> dict[bytes, str]:
-    """Add what earlier runs read of the traces that are there; returns those with parts that nobody finds, and why."""
+def add_earlier_pieces(job: Job, scattered: Scattered, is_stopping: Callable[[], bool]) -> None:
+    """Add what earlier runs read of the traces that are there, as far as it is found."""
 
-    def take(record: Record, mapper: Mapper, key: bytes) -> bool:
+    def take(record: Record, mapper: Mapper, key: bytes) -> None:
         piece = mapper.piece_of(record.data) if mapper.piece_of is not None else None
-        if piece is None or trace_key(mapper.name, piece.trace_id) != key:
-            return False
-        scattered.add(piece, mapper, record, is_earlier=True)
-        return True
+        if piece is not None and trace_key(mapper.name, piece.trace_id) == key:
+            scattered.add(piece, mapper, record, is_earlier=True)
 
-    return _read_again(job, scattered.distinct_keys(), "trace", take, is_stopping)
+    _read_again(job, scattered.distinct_keys(), take, is_stopping)
 
 
 def add_earlier_traces(
     job: Job, conversations: Conversations, scratch_dir: Path, is_stopping: Callable[[], bool]
-) -> dict[bytes, str]:
-    """Add the traces of the conversations that are there which earlier runs read; returns as above."""
-    with Scattered(scratch_dir) as scattered:
+) -> None:
+    """Add the traces of the conversations that are there which earlier runs read, as far as they are found."""
+    with Scattered(scratch_dir, name="earlier") as scattered:
 
-        def take(record: Record, mapper: Mapper, key: bytes) -> bool:
+        def add(trace: Trace | None, mapper: Mapper, trace_key: bytes | None = None) -> None:
+            cleaned = job.redaction.trace(trace) if isinstance(trace, Trace) else None
+            if cleaned is not None and cleaned.conversation_id is not None:
+                conversations.add_earlier(cleaned, mapper, trace_key)
+
+        def take(record: Record, mapper: Mapper, key: bytes) -> None:
             piece = mapper.piece_of(record.data) if mapper.piece_of is not None else None
-            if piece is not None and not (piece.is_whole and mapper.name not in job.scattered_formats):
-                # One that goes on today is there already, with all of its pieces.
-                if not conversations.has(trace_key(mapper.name, piece.trace_id)):
-                    scattered.add(piece, mapper, record, is_earlier=True)
-                return True
-            trace = mapper.map_trace(record.data)
-            if not isinstance(trace, Trace) or trace.conversation_id is None:
-                return False
-            if conversation_key(mapper.family, trace.conversation_id) != key:
-                return False
-            conversations.add_earlier(trace, mapper)
-            return True
+            if piece is None or (piece.is_whole and mapper.name not in job.scattered_formats):
+                add(mapper.map_trace(record.data), mapper)
+            # One that goes on today is there already, with all of its pieces.
+            elif not conversations.has(trace_key(mapper.name, piece.trace_id)):
+                scattered.add(piece, mapper, record, is_earlier=True)
 
-        missing = _read_again(job, conversations.distinct_keys(), "conversation", take, is_stopping)
+        _read_again(job, conversations.distinct_keys(), take, is_stopping)
         for group in scattered.gathered():
             if is_stopping():
                 break
@@ -76,51 +73,35 @@ def add_earlier_traces(
                 whole = group.mapper.map_trace(next(group.values())) if group.whole else group.assembled()
             except (RejectedError, *DEFECTS):
                 continue  # it was none on its own night, either
-            if whole is not None and whole.conversation_id is not None:
-                conversations.add_earlier(whole, group.mapper, group.key)
-    return missing
+            add(whole, group.mapper, group.key)
 
 
-def _read_again(
-    job: Job, keys: Iterator[list[bytes]], what: str, take: Take, is_stopping: Callable[[], bool]
-) -> dict[bytes, str]:
+def _read_again(job: Job, keys: Iterator[list[bytes]], take: Take, is_stopping: Callable[[], bool]) -> None:
     read_now = frozenset(source.name for source in job.sources)
     files: dict[str, _File] = {}
-    for place in job.parts.find(keys, without=read_now):
-        file = files.setdefault(place.path, _File(place.format, place.fingerprint))
-        file.keys.update(dict.fromkeys(place.ordinals, place.key))
-    missing: dict[bytes, str] = {}
-    places = find_again(files, job.config)
-    for path in [*places, *(files.keys() - places.keys())]:
-        file = files[path]
+    for found in job.parts.find(keys, without=read_now):
+        file = files.setdefault(found.path, _File(found.format, found.fingerprint))
+        file.keys.update(dict.fromkeys(found.places, found.key))
+    for path, place in find_again(files, job.config).items():
         if is_stopping():
             break
-        if path in places:
-            _read_file(job, places[path], file, take)
-        for key in file.keys.values():
-            missing.setdefault(key, f"earlier parts of this {what} were in {path}, and are not there any more")
-    return missing
+        _read_file(job, place, files[path], take)
 
 
 def _read_file(job: Job, place: Place, file: _File, take: Take) -> None:
-    """Takes out of `file.keys` what is found; a file that is another one now holds nothing that could be trusted."""
+    """A file that is another one now holds nothing that could be trusted."""
     if fingerprint_or_gone(place) != file.fingerprint:
         return
     last = max(file.keys)
     own = configured_mapper(job.config) or find_mapper(file.format)
     try:
         max_bytes = job.config.source.max_record_bytes
-        records = read_records(place, name=str(place), max_record_bytes=max_bytes)
-        for record, _ in units_of(records, own):
+        for record, _ in units_of(read_records(place, name=str(place), max_record_bytes=max_bytes), own):
             key = file.keys.get(record.ordinal)
             mapper = mapper_of(record, own)
             if key is not None and record.problem is None and mapper is not None:
-                try:
-                    is_found = take(record, mapper, key)
-                except (RejectedError, *DEFECTS):
-                    is_found = False
-                if is_found:
-                    del file.keys[record.ordinal]
+                with contextlib.suppress(RejectedError, *DEFECTS):  # then it is not what the index says: it is lost
+                    take(record, mapper, key)
             if record.ordinal >= last:
                 break
     except UsageError:  # it went meanwhile

@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
 from pipeline import json_text
 from pipeline.assembly.spill import MEMORY_BYTES, Spill, Stored
+from pipeline.ledger.parts import identity
 from pipeline.mappers.mapper import Mapper, Piece
 from pipeline.models import Part, Record, Trace
 
@@ -66,10 +68,12 @@ class Gathered(NamedTuple):
     whole: bool
     """One record only, that is a trace by itself."""
     parts: tuple[Part, ...]
-    """The records of this run that count, in input order; empty where all that came in was known before."""
+    """The records of this run that count, in input order: of several states of one piece the newest that came in."""
     ignored: tuple[tuple[Part, str], ...]
-    ordinals: Mapping[str, list[int]]
-    """By source, all records of this run."""
+    places: Mapping[str, dict[int, int]]
+    """By source, all records of this run, and which pieces they are."""
+    present: frozenset[int]
+    """Which pieces are there, of whatever run."""
     repairs: Mapping[str, int]
     last_moment: str | None
     has_earlier_parts: bool
@@ -83,8 +87,8 @@ class Gathered(NamedTuple):
 class Scattered:
     """Keeps pieces on disk until all are there."""
 
-    def __init__(self, folder: Path, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._spill = Spill(folder, memory_bytes=memory_bytes)
+    def __init__(self, folder: Path, *, name: str = "spill", memory_bytes: int = MEMORY_BYTES) -> None:
+        self._spill = Spill(folder, name=name, memory_bytes=memory_bytes)
         self._mappers: list[Mapper] = []
         self._numbers: dict[str, int] = {}
         """By name, the place in that list."""
@@ -147,20 +151,26 @@ class Scattered:
             states.setdefault(item.head.id if item.head.id is not None else item.number, []).append(item)
         chosen: list[list[_Item]] = []
         """Each a piece: the records that make it, older ones first; more than one only where states are merged."""
+        counting: list[_Item] = []
         void: list[tuple[_Item, str]] = []
         for same in states.values():
-            counting, not_counting = self._newest(same, mapper) if len(same) > 1 else (same, [])
-            chosen.append(counting)
-            void += not_counting
+            if len(same) == 1:
+                chosen.append(same)
+                counting += same
+            else:
+                made_of, in_parts, not_counting = self._newest(same, mapper)
+                chosen.append(made_of)
+                counting += in_parts
+                void += not_counting
         if len(chosen) > 1:
             chosen.sort(key=_by_start)
-        counting = sorted((item for piece in chosen for item in piece if not item.head.is_earlier), key=_by_place)
+        counting = sorted((item for item in counting if not item.head.is_earlier), key=_by_place)
         new = [item for item in items if not item.head.is_earlier]
         is_kept = sum(item.stored.length or len(item.stored.body or b"") for item in new) <= KEPT_RECORDS_BYTES
-        ordinals: dict[str, list[int]] = {}
+        places: dict[str, dict[int, int]] = {}
         repairs: Counter[str] = Counter()
         for item in new:
-            ordinals.setdefault(self._sources[item.head.source], []).append(item.head.ordinal)
+            places.setdefault(self._sources[item.head.source], {})[item.head.ordinal] = self._identity(item)
             repairs.update(item.head.repairs or _NO_REPAIRS)
         moments = [moment for item in items if (moment := item.head.ended_at or item.head.started_at)]
         return Gathered(
@@ -170,33 +180,44 @@ class Scattered:
             values=lambda: (self._value(piece, mapper) for piece in chosen),
             whole=len(chosen) == 1 and chosen[0][-1].head.is_whole,
             parts=tuple([self._part(item, is_kept=is_kept) for item in counting]),
-            ignored=tuple([(self._part(item, is_kept=False), why) for item, why in void if not item.head.is_earlier]),
-            ordinals=ordinals,
+            ignored=tuple([(self._part(item, is_kept=False), why) for item, why in void]),
+            places=places,
+            present=frozenset([self._identity(item) for item in items]),
             repairs=dict(repairs),
             last_moment=max(moments, default=None),
             has_earlier_parts=len(new) < len(items),
         )
 
-    def _newest(self, same: list[_Item], mapper: Mapper) -> tuple[list[_Item], list[tuple[_Item, str]]]:
-        """Which of several states of one piece count, and why the others do not."""
-        # What was read in an earlier run came first; among equals the later one is the newer.
-        ordered = sorted(same, key=lambda item: (item.head.revision, not item.head.is_earlier, item.number))
-        distinct: list[tuple[_Item, bytes, Any]] = []
+    def _identity(self, item: _Item) -> int:
+        return identity(item.head.id if item.head.id is not None else self._spill.body(item.stored))
+
+    def _newest(self, same: list[_Item], mapper: Mapper) -> tuple[list[_Item], list[_Item], list[tuple[_Item, str]]]:
+        """Of several states of one piece: those it is made of, those that its session is charged, and the void ones.
+
+        What was read in an earlier run is charged there. It makes no record of this one void: whether the session is
+        settled, and so whether this record is news, the ledger knows.
+        """
+        # Of equal revisions the later in the input is the newer, in whatever run it is read.
+        ordered = sorted(
+            same, key=lambda item: (item.head.revision, self._sources[item.head.source], item.head.ordinal, item.number)
+        )
+        states: dict[bytes, _Item] = {}
+        charged: dict[bytes, _Item] = {}
         void: list[tuple[_Item, str]] = []
         for item in ordered:
-            raw = self._spill.body(item.stored)
-            value = json_text.decode(raw).value
-            again = next((kept for kept in distinct if kept[1] == raw or kept[2] == value), None)
-            if again is None:
-                distinct.append((item, raw, value))
-            else:  # said once more, it is the newest
-                distinct.remove(again)
-                distinct.append(again)
+            content = _content(self._spill.body(item.stored))
+            states.pop(content, None)  # said once more, it is the newest
+            states[content] = item
+            if item.head.is_earlier:
+                continue
+            first = charged.pop(content, None)
+            charged[content] = first or item
+            if first is not None:
                 void.append((item, "same_span_again"))
-        states = [item for item, _, _ in distinct]
+        made_of, in_parts = list(states.values()), list(charged.values())
         if mapper.merge is not None:
-            return states, void
-        return states[-1:], void + [(item, "superseded") for item in states[:-1]]
+            return made_of, in_parts, void
+        return made_of[-1:], in_parts[-1:], void + [(item, "superseded") for item in in_parts[:-1]]
 
     def _value(self, piece: list[_Item], mapper: Mapper) -> Any:
         values = [json_text.decode(self._spill.body(item.stored)).value for item in piece]
@@ -210,6 +231,16 @@ class Scattered:
         head = item.head
         raw = self._spill.body(item.stored) if is_kept else b""
         return Part(self._sources[head.source], head.ordinal, head.position, raw)
+
+
+def _content(raw: bytes) -> bytes:
+    """The same for records that say the same, whatever the order of their keys."""
+    value = json_text.decode(raw).value
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # integers beyond 64 bits
+        text = json_text.encode(value)
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def _by_place(item: _Item) -> tuple[int, int]:

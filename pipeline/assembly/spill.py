@@ -40,8 +40,8 @@ class Stored(NamedTuple):
 class Spill:
     """Keys are digests of 16 bytes. Values come back under their key in the order in which they were added."""
 
-    def __init__(self, folder: Path, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._folder = folder / "spill.scratch"
+    def __init__(self, folder: Path, *, name: str = "spill", memory_bytes: int = MEMORY_BYTES) -> None:
+        self._folder = folder / f"{name}.scratch"
         self._memory_bytes = memory_bytes
         self._held: list[tuple[bytes, bytes, bytes]] = []
         self._size = 0

@@ -31,7 +31,7 @@ _MEANING = {
     "failed": "could not be sent; the next run tries again",
     "unknown": "may or may not be on the server; the next run finds out",
     "pending": "were read and are not settled; the next run goes on",
-    "held": "wait for their missing parts",
+    "held": "are so new that more of them may come: a later run sends them",
     "planned": "would be sent",
 }
 _DETAIL = {
@@ -40,6 +40,8 @@ _DETAIL = {
     "other_payload": "of them differ on the server, where they are not from this ledger, and were NOT sent: "
     "another source.name imports yours beside them",
     "mapping_changed": "of them would be mapped differently today: upload.on_change: update sends them",
+    "parts_missing": "of them lack parts that earlier runs read, and were NOT sent: put the files back, or set "
+    "assembly.missing_parts: accept",
     "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",
 }
 _ADVICE = {
@@ -79,6 +81,13 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
         f"  {summary['requests']:,} requests, {summary['retries']:,} retries, "
         f"{summary['throttled']:,} times told to wait, {summary['bytes_sent']:,} bytes sent"
     )
+    waiting = summary["open_elsewhere"]
+    if waiting["sessions"]:
+        files = ", ".join(safe(file) for file in waiting["files"][:EMPTY_SHOWN])
+        say(
+            f"  {waiting['sessions']:,} sessions of earlier runs are not settled, and the files they were read from "
+            f"are not among the sources: {files}. Give them as --source again"
+        )
     if not summary["balanced"]:
         say("  NOT BALANCED: please report this.")
     elif summary["records_read"] or not summary["error"]:  # refused before anything was read: nothing to account for

@@ -75,8 +75,9 @@ def decide(
     `is_seen_one_sent`: this run has sent what it saw of this session last, or is to send it. Not whether it is settled
     meanwhile: that is a matter of timing, which must decide nothing.
     """
-    if session.missing is not None and (known is None or session.trace_sha256 != known.trace_sha256):
-        return _parts_missing(session, known)
+    is_settled = known is not None and known.state in SETTLED_STATES
+    if session.missing is not None and not (is_settled and known and session.trace_sha256 == known.trace_sha256):
+        return _parts_missing(session, is_settled=is_settled)
     if session.is_young and not _waited_already(session, known, run):
         return Decision("none", Outcome.HELD, "young", "more of this trace may come; a later run sends it")
     if known is None:
@@ -97,14 +98,13 @@ def decide(
     return CREATE
 
 
-def _parts_missing(session: SessionImport, known: Known | None) -> Decision:
-    is_settled = known is not None and known.state in SETTLED_STATES
+def _parts_missing(session: SessionImport, *, is_settled: bool) -> Decision:
     return Decision(
         "none",
         Outcome.CHANGED if is_settled else Outcome.FAILED,
         PARTS_MISSING,
-        f"{session.missing}; what came in now is not the whole trace, so nothing was sent. Put the file back, "
-        "or give all parts of the trace together",
+        f"{session.missing}; what is there now is not the whole, so nothing was sent. Put the file back, or set "
+        "assembly.missing_parts: accept to send what is left",
     )
 
 

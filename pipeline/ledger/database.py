@@ -95,16 +95,17 @@ CREATE TABLE done_file (
 CREATE TABLE pace (target INTEGER PRIMARY KEY, per_second REAL NOT NULL);
 """
 _SINCE_3 = """
--- Where the pieces of scattered traces lie, and the traces of conversations: whatever the target.
+-- Where the pieces of scattered traces lie, and the traces of conversations; scope: of target and mapping.
 CREATE TABLE part_file (
-    path INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, format TEXT NOT NULL,
-    is_scattered INTEGER NOT NULL    -- records are pieces of traces; else whole traces, of conversations
-);
+    scope INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT NOT NULL,
+    is_scattered INTEGER NOT NULL,   -- records are pieces of traces; else whole traces, of conversations
+    PRIMARY KEY (scope, path)
+) WITHOUT ROWID;
 CREATE TABLE part (
     trace BLOB NOT NULL,             -- assembly: trace_key, or conversation_key
-    path INTEGER NOT NULL,
-    ordinals BLOB NOT NULL,          -- 8 bytes each
-    PRIMARY KEY (trace, path)
+    scope INTEGER NOT NULL, path INTEGER NOT NULL,
+    places BLOB NOT NULL,            -- ordinal and identity of each record, 8 bytes each
+    PRIMARY KEY (trace, scope, path)
 ) WITHOUT ROWID;
 """
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.ledger.database import Database
+from pipeline.ledger.admission import PARTS_MISSING
+from pipeline.ledger.database import IS_OPEN, Database
 
 CONTINUED_EXIT_CODES = (75, 130, 143)
 """A run that ended so, or was killed, goes on under the same id."""
@@ -288,7 +289,8 @@ class RunLedger:
         with self._database.transaction() as connection:
             for path, fingerprint in files.items():
                 is_open = connection.execute(
-                    f"SELECT 1 FROM entry WHERE run = ? AND path = ? AND outcome IN ({marks}) LIMIT 1",
+                    "SELECT 1 FROM entry WHERE run = ? AND path = ? "
+                    f"AND (outcome IN ({marks}) OR error_kind = '{PARTS_MISSING}') LIMIT 1",
                     (run.number, path, *open_outcomes),
                 ).fetchone()
                 if is_open:
@@ -317,6 +319,16 @@ class RunLedger:
     def records_read(self, run: RunRow) -> int:
         """Records of this run that earlier processes read."""
         return int(self._one("SELECT coalesce(sum(records_read), 0) FROM source WHERE run = ?", (run.number,))[0])
+
+    def open_elsewhere(self, run: RunRow, target: int) -> dict[str, int]:
+        """Sessions on this target that are not settled and were not seen in this run, by the file they were seen in."""
+        rows = self._connection.execute(
+            "SELECT p.path, count(*) FROM main.session s JOIN main.path p ON p.id = s.seen_path "
+            f"WHERE s.target = ? AND {IS_OPEN.replace('state', 's.state')} "
+            "AND s.state != 'rejected' AND s.seen_run < ? GROUP BY p.path",
+            (target, run.number),
+        )
+        return dict(rows.fetchall())
 
     def is_complete(self, run: RunRow) -> bool:
         """Was every file of this run read to its end, and is no session of it pending?"""

@@ -12,6 +12,7 @@ from pipeline.facts import contains
 from pipeline.ledger.admission import (
     CREATE,
     IN_DOUBT_STATES,
+    PARTS_MISSING,
     SETTLED_STATES,
     UPDATE_REJECTED,
     Decision,
@@ -20,7 +21,7 @@ from pipeline.ledger.admission import (
     decide,
 )
 from pipeline.ledger.database import Database
-from pipeline.ledger.parts import note_part_file, note_parts
+from pipeline.ledger.parts import Places, note_part_file, note_parts
 from pipeline.ledger.settling import (
     NO_TRAFFIC,
     SETTLE_ENTRY,
@@ -65,8 +66,8 @@ class Batch(NamedTuple):
     progress: Mapping[str, Progress]
     finished: Mapping[str, str]
     """Sources that were read to their end, with the fingerprint that they had then."""
-    parts: Sequence[tuple[bytes, Mapping[str, Sequence[int]]]] = ()
-    """Where pieces of scattered traces lie: key of the trace, ordinals of the records by source."""
+    parts: Sequence[tuple[bytes, Mapping[str, Places]]] = ()
+    """Where pieces of scattered traces lie: key of the trace, places by source."""
     part_files: Sequence[tuple[str, str, str, bool]] = ()
     """Sources that hold pieces, or traces of conversations: with fingerprint, format, and whether they are pieces."""
     read: Mapping[str, int] = {}
@@ -109,10 +110,12 @@ class SessionLedger:
         policy: Policy,
         keep_records: bool,
         is_new: bool = False,
+        scope: int = 0,
     ) -> None:
         self._database = database
         self._run = run
         self._is_new = is_new
+        self._scope = scope
         self._target = target
         self._paths = paths
         self._unchanged_paths = frozenset(unchanged_paths)
@@ -143,8 +146,8 @@ class SessionLedger:
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
             for source, fingerprint, format, is_scattered in batch.part_files:
-                note_part_file(connection, self._paths[source], fingerprint, format, is_scattered)
-            note_parts(connection, self._paths, batch.parts)
+                note_part_file(connection, self._scope, self._paths[source], fingerprint, format, is_scattered)
+            note_parts(connection, self._scope, self._paths, batch.parts)
             connection.executemany(
                 "UPDATE source SET records_read = max(records_read, ?), records_repaired = max(records_repaired, ?) "
                 "WHERE run = ? AND path = ?",
@@ -207,7 +210,7 @@ class SessionLedger:
     def _admit_session(self, connection: sqlite3.Connection, session: SessionImport) -> Send | None:
         first = session.parts[0]
         key = (self._paths[first.source], first.ordinal)
-        earlier = None if self._is_new else self._earlier(connection, key)
+        earlier = None if self._is_new else self._earlier(connection, key, len(session.parts))
         if earlier is _CHARGED:
             return None
         if earlier is not None:
@@ -250,14 +253,19 @@ class SessionLedger:
             grows_from=known.payload_sha256 if grows else None,
         )
 
-    def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int]) -> str | None:
-        """The custom id that an earlier process of this run gave the record; _CHARGED where it is through with it."""
+    def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int], records: int) -> str | None:
+        """The custom id that an earlier process of this run gave the record; _CHARGED where it is through with it.
+
+        Not so where it was made of fewer records: then it saw not all of the trace.
+        """
         entry = connection.execute(
-            "SELECT custom_id, outcome FROM entry WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+            "SELECT custom_id, outcome, records FROM entry WHERE run = ? AND path = ? AND ordinal = ?",
+            (self._run, *key),
         ).fetchone()
         if entry is not None:
             is_rejected = entry[1] == Outcome.REJECTED and not self._policy.retry_rejected
-            return _CHARGED if entry[1] in _FINAL or is_rejected else str(entry[0])
+            is_final = (entry[1] in _FINAL or is_rejected) and entry[2] == records
+            return _CHARGED if is_final else str(entry[0])
         is_ignored = connection.execute(
             "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
         ).fetchone()
@@ -328,6 +336,13 @@ class SessionLedger:
             return int(cursor.lastrowid or 0)
         content = (session.trace_sha256, session.payload_sha256, session.facts, session.revision)
         seen = (self._run, *key, session.revision, session.trace_sha256)
+        if decision.error_kind == PARTS_MISSING:
+            # What is there is a fragment: it must not look as if the ledger had seen the trace.
+            connection.execute(
+                "UPDATE main.session SET seen_run = ?, seen_path = ?, seen_ordinal = ? WHERE id = ?",
+                (self._run, *key, known.id),
+            )
+            return known.id
         if decision.action == "none" and decision.outcome in (Outcome.DUPLICATE, Outcome.CONFLICT):
             return known.id  # the first one holds the row
         # What may have been stored stays in the row until it is known: it tells whether that may be updated.

@@ -55,7 +55,7 @@ def session_mapper(
 ) -> SessionMapper:
     """Compile the mapping once; the result turns (trace, data, parts, repairs, family, format) into a session.
 
-    What `redaction` takes out of a trace is out before anything is made of it.
+    The trace comes without what `redaction` takes out; what the configuration's expressions make is cleaned here.
 
     What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
 
@@ -76,8 +76,6 @@ def session_mapper(
         format: str,
         **assembled: Any,
     ) -> SessionImport:
-        if redaction.is_needed:
-            trace = redaction.trace(trace)
         seen = (redaction.dropped(data) if over_record else plain(trace)) if context_of or extra else None
         own_context = None if context_of is None else _checked_context(redaction.value(context_of(seen)))
         written = _written_turns(trace)

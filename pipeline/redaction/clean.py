@@ -40,7 +40,9 @@ class Redaction:
         return bool(self._rules or self._paths or self._is_content_free)
 
     def trace(self, trace: Trace) -> Trace:
-        """The trace as it may leave."""
+        """The trace as it may leave: before anything is made of it, and before it is joined with others."""
+        if not self.is_needed:
+            return trace
         if self._paths:
             trace = without(trace, self._paths, self.counts)
         if self._is_content_free:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageError
+from pipeline.ledger.admission import PARTS_MISSING
 from pipeline.ledger.runs import RunRow, SourceRow, Totals
 from pipeline.models import Outcome
 
@@ -35,6 +36,7 @@ def summarise(
     differing_before: int = 0,
     found: Found | None = None,
     redacted: Mapping[str, int] = MappingProxyType({}),
+    open_elsewhere: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     return {
@@ -65,6 +67,10 @@ def summarise(
         "peak_rss_bytes": peak_rss_bytes,
         "config_sha256": config_sha256,
         "version": __version__,
+        "open_elsewhere": {
+            "sessions": sum(open_elsewhere.values()),
+            "files": sorted(open_elsewhere)[:LEFT_OUT_SHOWN],
+        },
         "redacted": dict(sorted(redacted.items())),
         "left_out": _counted(found.left_out if found else ()),
         "incomplete": _counted(found.incomplete if found else ()),
@@ -112,7 +118,8 @@ def exit_code_of(
     if isinstance(failure, StoppedError) or was_stopped or outcomes.get(Outcome.PENDING):
         return 75
     unsolved = [Outcome.FAILED, Outcome.UNKNOWN] + ([] if keeps_first else [Outcome.CONFLICT])
-    if any(outcomes.get(outcome) for outcome in unsolved) or not is_balanced(totals):
+    has_lost = any(PARTS_MISSING in kinds for kinds in totals.details.values())
+    if any(outcomes.get(outcome) for outcome in unsolved) or has_lost or not is_balanced(totals):
         return 4
     return 3 if totals.new_rejects > max_rejected else 0
 

@@ -66,6 +66,30 @@ def test_dropped_paths_do_not_leave(importer: Importer, emulator: RunningEmulato
     assert session["context"]["turns"][0]["output"] is None
 
 
+def test_with_conversations_every_trace_is_cleaned_before_they_are_joined(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = [
+        make_trace(n, session_id="c-1", user_id=MAIL, metadata={"customer": "SECRET", "plan": "free"}, tags=[MAIL])
+        for n in range(3)
+    ]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    config = _config(importer, source, '{drop: ["metadata.customer", "tags"], redact: [email]}')
+    command = [*importer.command("run")[:3], "run", str(config), "--session-per", "conversation"]
+    done = importer.execute(command)
+    assert done.code == 0, done.err
+    [session] = emulator.sessions()
+    assert len(session["context"]["turns"]) == 3
+    assert "SECRET" not in json.dumps(session)
+    assert MAIL not in json.dumps(session)
+    assert session["metadata"]["traces"][0]["metadata"]["plan"] == "free"
+    write_jsonl(importer.home / "b.jsonl", [make_trace(7, session_id="c-1", user_id=MAIL)])
+    config.write_text(config.read_text().replace("a.jsonl", "*.jsonl"))
+    assert importer.execute(command).code == 0
+    [session] = emulator.sessions()
+    assert (len(session["context"]["turns"]), "SECRET" in json.dumps(session)) == (4, False)
+
+
 def test_a_content_free_import_sends_sizes_and_times(importer: Importer, emulator: RunningEmulator) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
     done = importer.execute([*importer.command("run")[:3], "run", str(_config(importer, source, "{content: none}"))])

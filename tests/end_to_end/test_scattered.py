@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.emulator import RunningEmulator
+from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, make_trace, wait_until, write_jsonl
-from tests.invariants import check_invariants, posts, read_manifest, read_rejects
+from tests.invariants import check_invariants, posts, read_manifest, read_rejects, read_summary
 
 
 def observation(trace: int, span: int = 0, *, minute: int = 0, **fields: Any) -> dict[str, Any]:
@@ -110,8 +112,211 @@ def test_parts_that_nobody_finds_any_more_are_told_and_nothing_is_sent(
     [changed] = [row for row in read_manifest(importer.last) if row["outcome"] == "changed"]
     assert changed["error_kind"] == "parts_missing"
     assert "1.jsonl" in changed["error"]
-    assert done.code == 0
+    assert (done.code, "lack parts" in done.out) == (4, True)
+    again = importer.run(night)
+    assert again.code == 4, "it is not forgotten"
     assert sent(emulator)["langfuse:t-1"]["context"]["turns"][0]["input"] == "Where is parcel 1?"
+    write_jsonl(first, [observation(1, 0), observation(1, 1)])
+    assert importer.run(night).code == 0, "the file is back"
+    [row] = [row for row in read_manifest(importer.last) if row["trace_id"] == "t-1"]
+    assert (row["outcome"], row["error_kind"], row["spans"]) == ("changed", "updated", 3)
+
+
+def test_what_is_left_is_sent_where_the_user_accepts_it(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(night)
+    first.unlink()
+    write_jsonl(night / "2.jsonl", [observation(1, 2)])
+    assert importer.run(night).code == 4
+    result = importer.run_here(night, assembly__missing_parts="accept", upload__on_change="update")
+    assert result.exit_code == 0
+    assert "partial" in sent(emulator)["langfuse:t-1"]["metadata"]
+
+
+def test_a_trace_that_was_never_imported_is_not_sent_without_its_lost_parts_on_any_night(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    emulator.set_faults([{"match": "POST /sessions", "do": {"status": 400}}])
+    importer.run(night)
+    emulator.set_faults([])
+    first.unlink()
+    write_jsonl(night / "2.jsonl", [observation(1, 2)])
+    for _ in range(3):
+        assert importer.run(night).code == 4
+        [row] = read_manifest(importer.last)
+        assert (row["outcome"], row["error_kind"]) == ("failed", "parts_missing")
+    assert not emulator.sessions()
+
+
+def test_a_file_that_was_packed_overnight_lost_nothing(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(night)
+    (night / "1.jsonl.gz").write_bytes(gzip.compress(first.read_bytes()))
+    first.unlink()
+    write_jsonl(night / "2.jsonl", [observation(1, 2)])
+    assert importer.run(night).code == 0
+    [row] = read_manifest(importer.last)
+    assert (row["error_kind"], row["spans"], row["records"]) == ("updated", 3, 3)
+
+
+def test_a_file_that_was_written_over_misses_what_it_held(importer: Importer, emulator: RunningEmulator) -> None:
+    latest = write_jsonl(importer.home / "latest.jsonl", [observation(1, 0), observation(1, 1)])
+    importer.run(latest)
+    write_jsonl(latest, [observation(1, 2)])
+    for _ in range(2):
+        result = importer.run_here(latest, upload__on_change="update")
+        assert result.exit_code == 4
+        [row] = read_manifest(result.folder)
+        assert row["error_kind"] == "parts_missing"
+
+
+def test_what_one_target_has_says_nothing_about_another(tmp_path: Path) -> None:
+    rows = [observation(t, s) for t in range(3) for s in range(2)]
+    with running_emulator(version_ids=["ver_a", "ver_b"]) as emulator:
+        importer = Importer(tmp_path, emulator.url)
+        for name, version_id in (("a", "ver_a"), ("b", "ver_b")):
+            write_jsonl(tmp_path / name / "1.jsonl", rows)
+            assert importer.run(tmp_path / name, options=["--version-id", version_id]).code == 0
+            assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 3}
+
+
+def test_what_a_filter_left_out_is_imported_from_another_export(importer: Importer, emulator: RunningEmulator) -> None:
+    rows = [observation(t, s) for t in range(3) for s in range(2)]
+    write_jsonl(importer.home / "a" / "1.jsonl", rows)
+    write_jsonl(importer.home / "b" / "1.jsonl", rows)
+    assert importer.run_here(importer.home / "a", source__ids=["t-0"]).summary["outcomes"] == {"created": 1}
+    assert importer.run_here(importer.home / "b").summary["outcomes"] == {"created": 2, "skipped": 1}
+
+
+def test_rejected_traces_can_be_given_again_from_the_rejects(importer: Importer, emulator: RunningEmulator) -> None:
+    emulator.set_faults([{"match": "POST /sessions", "when": {"first": 1}, "do": {"status": 413}}])
+    write_jsonl(importer.home / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    assert importer.run(importer.home / "1.jsonl").code == 3
+    rejects = importer.home / "mended.jsonl"
+    rejects.write_bytes((importer.last / "rejects.jsonl").read_bytes())
+    assert importer.run(rejects, options=["--retry-rejected"]).code == 0
+    assert read_summary(importer.last)["outcomes"] == {"created": 1}
+
+
+def test_a_root_that_comes_later_completes_the_session(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    write_jsonl(night / "1.jsonl", [observation(1, 1)])
+    importer.run(night)
+    assert "partial" in sent(emulator)["langfuse:t-1"]["metadata"]
+    write_jsonl(night / "2.jsonl", [observation(1, 0)])
+    assert importer.run(night).code == 0
+    [row] = read_manifest(importer.last)
+    assert (row["outcome"], row["error_kind"]) == ("changed", "updated")
+    session = sent(emulator)["langfuse:t-1"]
+    assert session["context"]["turns"][0]["input"] == "Where is parcel 1?"
+    assert "partial" not in session["metadata"]
+
+
+def test_the_newer_state_wins_in_whatever_run_its_file_is_read(importer: Importer, emulator: RunningEmulator) -> None:
+    """Without revisions the later file is the newer, also where the older one is open, and read again after it."""
+    night, held = importer.home / "in", {"assembly__settle_minutes": 10}
+    old = observation(1, 0, output="old", updated_at=None, end_time=None)
+    write_jsonl(night / "1.jsonl", [old, observation(2, minute=30)])
+    assert importer.run_here(night, **held).summary["outcomes"] == {"created": 1, "held": 1}
+    new = observation(1, 0, output="new", updated_at=None, end_time=None)
+    write_jsonl(night / "2.jsonl", [new, observation(3, minute=58)])
+    importer.run_here(night, upload__on_change="update", **held)
+    importer.run_here(night, upload__on_change="update", **held)
+    assert sent(emulator)["langfuse:t-1"]["context"]["turns"][0]["output"] == "new"
+
+
+def test_a_stopped_run_with_held_traces_goes_on_and_balances(importer: Importer, emulator: RunningEmulator) -> None:
+    night = importer.home / "in"
+    rows = [observation(t, 0, minute=0) for t in range(40)]
+    write_jsonl(night / "1.jsonl", [*rows, observation(99, 0, minute=58)])
+    write_jsonl(night / "2.jsonl", [observation(99, 1, minute=58)])
+    config = importer.home / "job.yaml"
+    config.write_text(
+        f"source: {{paths: ['{night}']}}\ntarget: {{version_id: ver_123}}\nassembly: {{settle_minutes: 10}}\n"
+        "upload: {max_per_second: 15}\n"
+    )
+    command = [*importer.command("run")[:3], "run", "--state-dir", str(importer.state), str(config)]
+    for stop in (signal.SIGINT, signal.SIGKILL, None):
+        process = subprocess.Popen(
+            command, env=importer.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        if stop is not None:
+            count = len(emulator.sessions())
+            wait_until(lambda count=count: len(emulator.sessions()) > count + 5)  # type: ignore[misc]
+            process.send_signal(stop)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    summary = check_invariants(emulator, importer.last)
+    assert summary["outcomes"] == {"created": 40, "held": 1}
+
+
+def test_pieces_behind_rows_that_were_taken_for_whole_are_joined_by_the_next_run(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    rows = [make_trace(number, metadata={"plan": "free"}) for number in range(60)]
+    piece = observation(1, trace_id="trace-1")
+    source = write_jsonl(importer.home / "cat.jsonl", [*rows, piece])
+    done = importer.run(source)
+    assert (done.code, "run again" in done.out + done.err) == (75, True)
+    done = importer.run(source)
+    assert done.code == 0, (done.out, done.err)
+    summary = check_invariants(emulator, importer.last)
+    assert summary["records_read"] == 61
+    session = sent(emulator)["langfuse:trace-1"]
+    assert session["metadata"]["plan"] == "free"
+    [row] = [row for row in read_manifest(importer.last) if row["trace_id"] == "trace-1"]
+    assert (row["records"], row["spans"]) == (2, 1)
+
+
+def test_what_waits_in_files_that_left_the_sources_is_told(importer: Importer, emulator: RunningEmulator) -> None:
+    held = {"assembly__settle_minutes": 10}
+    write_jsonl(importer.home / "old" / "1.jsonl", [observation(1), observation(2, minute=30)])
+    importer.run_here(importer.home / "old", **held)
+    write_jsonl(importer.home / "new" / "2.jsonl", [observation(3)])
+    told = importer.run_here(importer.home / "new", **held).summary["open_elsewhere"]
+    assert told["sessions"] == 1
+    assert told["files"][0].endswith("old/1.jsonl")
+
+
+def test_scratch_of_a_killed_run_is_gone_with_the_next_one(importer: Importer, emulator: RunningEmulator) -> None:
+    left = importer.state / "runs" / "killed"
+    (left / "spill.scratch").mkdir(parents=True)
+    (left / "spill.scratch" / "00").write_text("in the clear")
+    (left / "conversations.scratch").write_text("in the clear")
+    write_jsonl(importer.home / "1.jsonl", [observation(1)])
+    assert importer.run(importer.home / "1.jsonl").code == 0
+    assert not list(importer.state.rglob("*.scratch"))
+
+
+def test_a_filter_of_another_target_leaves_the_index_of_conversations_alone(tmp_path: Path) -> None:
+    night, per = tmp_path / "in", {"source__session_per": "conversation"}
+    with running_emulator(version_ids=["ver_a", "ver_b"]) as emulator:
+        importer = Importer(tmp_path, emulator.url, version_id="ver_a")
+        write_jsonl(night / "1.jsonl", [chat(n, "c-1", user_id="bob" if n == 1 else "ann") for n in range(3)])
+        importer.run_here(night, **per)
+        importer.version_id = "ver_b"
+        other = importer.run_here(night, source__where="user_id == 'bob'", **per)
+        assert other.summary["outcomes"] == {"created": 1}
+        importer.version_id = "ver_a"
+        write_jsonl(night / "2.jsonl", [chat(5, "c-1")])
+        result = importer.run_here(night, upload__on_change="update", **per)
+        [row] = read_manifest(result.folder)
+        assert (row["error_kind"], row["turns"]) == ("updated", 4)
+
+
+def test_a_newer_state_of_a_trace_adds_no_turn_to_its_conversation(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night, per = importer.home / "in", {"source__session_per": "conversation"}
+    write_jsonl(night / "1.jsonl", [chat(1, "c-1", updated_at=None, tags=["a"])])
+    importer.run_here(night, **per)
+    write_jsonl(night / "2.jsonl", [chat(1, "c-1", updated_at=None, tags=["a", "b"])])
+    importer.run_here(night, **per)
+    assert len(sent(emulator)["langfuse:c-1"]["context"]["turns"]) == 1
 
 
 def test_a_file_that_moved_out_of_the_sources_still_gives_its_parts(
@@ -144,7 +349,7 @@ def test_a_boundary_row_of_last_nights_window_changes_nothing(importer: Importer
     write_jsonl(night / "2.jsonl", [observation(1, 1)])
     assert importer.run(night).code == 0
     summary = check_invariants(emulator, importer.last)
-    assert (summary["outcomes"], summary["records_ignored"]) == ({}, {"same_span_again": 1})
+    assert (summary["outcomes"], summary["records_ignored"]) == ({"skipped": 1}, {})
     assert len(posts(emulator)) == 1
     assert importer.run(night).code == 0
     assert read_manifest(importer.last) == []
@@ -315,7 +520,7 @@ def test_a_conversation_that_goes_on_reads_only_the_files_that_hold_it(
     assert inputs == ["Where is parcel 1?", "Where is parcel 4?"]
     (night / "1.jsonl").unlink()
     write_jsonl(night / "4.jsonl", [chat(6, "c-1")])
-    assert importer.run(night, options=per).code == 0
+    assert importer.run(night, options=per).code == 4
     [row] = read_manifest(importer.last)
     assert (row["outcome"], row["error_kind"]) == ("changed", "parts_missing")
     assert len(sent(emulator)["langfuse:c-1"]["context"]["turns"]) == 2

@@ -123,9 +123,10 @@ def test_pieces_of_earlier_runs_count_for_the_trace_and_are_charged_to_nobody(tm
         scattered.add(piece_of(old.data), TOY, old._replace(source="yesterday.jsonl"), is_earlier=True)
         [group] = scattered.gathered()
         assert [row["id"] for row in group.values()] == ["b", "a"]
-    assert [part.position for part in group.parts] == ["line 3"]
-    assert [(part.position, why) for part, why in group.ignored] == [("line 2", "same_span_again")]
-    assert group.ordinals == {"a.jsonl": [2, 3]}
+    assert [part.position for part in group.parts] == ["line 2", "line 3"], "whether they are news the ledger knows"
+    assert group.ignored == ()
+    assert {source: list(places) for source, places in group.places.items()} == {"a.jsonl": [2, 3]}
+    assert len(group.present) == 2
 
 
 def test_the_records_of_a_huge_trace_are_not_held_and_their_positions_are(tmp_path: Path) -> None:
