@@ -81,7 +81,7 @@ def open_job(config: Config, database: Database, files: Sequence[Path], clock: C
         raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
     mapping_sha256 = config.mapping_sha256()
-    target = runs.target(config.target_name or config.target.base_url, _anchor(config))
+    target = runs.target(config.target_name or config.target.base_url, config.target.anchor)
     paths = runs.path_ids([str(file) for file in files])
     done = runs.done_files(
         target,
@@ -179,12 +179,6 @@ def _begin_or_continue(
 
 def _salt(config: Config) -> bytes:
     return config.id_salt.get_secret_value().encode() if config.id_salt is not None else b""
-
-
-def _anchor(config: Config) -> str:
-    if config.target.version_id is not None:
-        return f"version:{config.target.version_id}"
-    return f"product:{config.target.product_id or ''}"
 
 
 def _make_folder(folder: Path) -> Path:

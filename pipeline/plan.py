@@ -27,12 +27,13 @@ SAMPLE_RECORDS = 50
 RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
 """All together in a folder, they are what a run has left there, and no exports."""
 SAMPLE_BYTES = 1_000_000
-STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock")
+STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock", "verify.json")
 RESULT_NAMES = (
     "manifest.parquet",
     "manifest.jsonl",
     "rejects.jsonl",
     "summary.json",
+    "verify.json",
     "conversations.scratch",
     "spill.scratch",
 )
@@ -188,7 +189,7 @@ def _expand(pattern: str, is_own: Callable[[str], bool]) -> Iterator[str]:
         if path.is_dir():
             for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
                 names[:] = _folders_to_enter(folder, names, is_own)
-                results = RESULTS if RESULTS.issubset(files) else frozenset()
+                results = RESULT_NAMES if RESULTS.issubset(files) else ()
                 found = [os.path.join(folder, name) for name in files if name not in results]
                 yield from (path for path in found if _is_wanted(Path(path)) and not is_own(path))
         elif path.is_file():
