@@ -11,6 +11,7 @@ _CHOSEN = """
 CREATE TEMP TABLE IF NOT EXISTS chosen (session INTEGER PRIMARY KEY);
 CREATE TEMP TABLE IF NOT EXISTS chosen_entry (session INTEGER, run INTEGER, path INTEGER, ordinal INTEGER);
 CREATE INDEX IF NOT EXISTS temp.chosen_entry_by_session ON chosen_entry (session);
+CREATE TEMP TABLE IF NOT EXISTS given (session INTEGER);
 DELETE FROM chosen;
 DELETE FROM chosen_entry;
 """
@@ -28,10 +29,10 @@ class Reopening:
         self._target = target
         database.connection.executescript(_CHOSEN)
 
-    def choose(self, query: str, values: Sequence[object]) -> int:
-        """The sessions whose row numbers the query gives; their files will be read again. Returns how many."""
+    def choose(self, query: str, values: Sequence[object]) -> None:
+        """The sessions whose row numbers the query gives; their files will be read again."""
         with self._database.transaction() as connection:
-            count = connection.execute(f"INSERT INTO temp.chosen {query}", values).rowcount
+            connection.execute(f"INSERT INTO temp.chosen {query}", values)
             connection.execute(
                 "INSERT INTO temp.chosen_entry SELECT c.session, e.run, e.path, e.ordinal "
                 "FROM entry e JOIN run r ON r.number = e.run AND r.target = ? "
@@ -50,12 +51,11 @@ class Reopening:
                 f"(SELECT number FROM run WHERE finished_at IS NULL OR exit_code IN ({marks}))",
                 CONTINUED_EXIT_CODES,
             )
-        return count
 
     def choose_rows(self, rows: Sequence[int]) -> None:
         """The same of row numbers."""
         with self._database.transaction() as connection:
-            connection.execute("CREATE TEMP TABLE given (session INTEGER)")
+            connection.execute("DELETE FROM temp.given")
             connection.executemany("INSERT INTO temp.given VALUES (?)", [(row,) for row in rows])
         self.choose("SELECT DISTINCT session FROM temp.given", ())
 

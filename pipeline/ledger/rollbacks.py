@@ -8,9 +8,8 @@ from typing import Literal
 from pipeline.ledger.database import Database
 from pipeline.ledger.reopening import Reopening
 from pipeline.ledger.runs import RunRow
-from pipeline.ledger.settled import PAGE, Settled
+from pipeline.ledger.settled import PAGE, SETTLED_COLUMNS, Settled
 
-_COLUMNS = "s.id, s.custom_id, s.state, s.session_id, s.version_id, s.payload_sha256, s.error_kind"
 _CREATED = "s.target = ? AND s.state = 'created' AND s.settled_run = ?"
 
 
@@ -27,7 +26,7 @@ class RollbackLedger:
     def created(self) -> Iterator[list[Settled]]:
         """The sessions that the run created and that are not taken back yet, page by page."""
         last = 0
-        query = f"SELECT {_COLUMNS} FROM session s WHERE s.id > ? AND {_CREATED} ORDER BY s.id LIMIT ?"
+        query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE s.id > ? AND {_CREATED} ORDER BY s.id LIMIT ?"
         while rows := self._connection.execute(query, (last, self._target, self._run, PAGE)).fetchall():
             last = rows[-1][0]
             yield [Settled(*row) for row in rows]

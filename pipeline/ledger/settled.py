@@ -13,7 +13,7 @@ from pipeline.ledger.runs import RunRow
 PAGE = 500
 RUNS_NAMED = 5
 _IS_SETTLED = "s.state IN ('created', 'existing')"
-_COLUMNS = "s.id, s.custom_id, s.state, s.session_id, s.version_id, s.payload_sha256, s.error_kind"
+SETTLED_COLUMNS = "s.id, s.custom_id, s.state, s.session_id, s.version_id, s.payload_sha256, s.error_kind"
 
 
 class Settled(NamedTuple):
@@ -71,7 +71,8 @@ def settled_sessions(connection: sqlite3.Connection, target: int, run: RunRow | 
         yield from _of_run(connection, target, run)
         return
     last = 0
-    query = f"SELECT {_COLUMNS} FROM session s WHERE s.id > ? AND s.target = ? AND {_IS_SETTLED} ORDER BY s.id LIMIT ?"
+    where = f"s.id > ? AND s.target = ? AND {_IS_SETTLED}"
+    query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE {where} ORDER BY s.id LIMIT ?"
     while rows := connection.execute(query, (last, target, PAGE)).fetchall():
         last = rows[-1][0]
         yield [Settled(*row) for row in rows]
@@ -80,7 +81,7 @@ def settled_sessions(connection: sqlite3.Connection, target: int, run: RunRow | 
 def _of_run(connection: sqlite3.Connection, target: int, run: RunRow) -> Iterator[list[Settled]]:
     place = (0, 0)
     query = (
-        f"SELECT e.path, e.ordinal, {_COLUMNS} FROM entry e "
+        f"SELECT e.path, e.ordinal, {SETTLED_COLUMNS} FROM entry e "
         "JOIN session s ON s.custom_id = e.custom_id AND s.target = ? "
         f"WHERE e.run = ? AND (e.path, e.ordinal) > (?, ?) AND {_IS_SETTLED} "
         # Their custom id is that of an entry before them.
@@ -93,7 +94,7 @@ def _of_run(connection: sqlite3.Connection, target: int, run: RunRow) -> Iterato
 
 def settled_session(connection: sqlite3.Connection, row: int) -> Settled | None:
     """As it stands now; None where it is no longer settled."""
-    query = f"SELECT {_COLUMNS} FROM session s WHERE s.id = ? AND {_IS_SETTLED}"
+    query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE s.id = ? AND {_IS_SETTLED}"
     found = connection.execute(query, (row,)).fetchone()
     return Settled(*found) if found is not None else None
 

@@ -12,6 +12,7 @@ import pytest
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Ended, Importer, end, make_trace, many, wait_until, write_jsonl
 from tests.end_to_end.test_process_faults import KILLED_AT
+from tests.end_to_end.test_scattered import observation
 from tests.end_to_end.test_verify import call, session_of, verify_json, write_config
 from tests.invariants import (
     PAYLOAD,
@@ -304,3 +305,39 @@ def test_a_run_that_is_not_known_is_named(importer: Importer, emulator: RunningE
     done = rollback(importer, "another", "--yes")
     assert done.code == 2
     assert last_run(importer) in done.err
+
+
+def test_sessions_of_several_files_and_nights_come_back_whole(importer: Importer, emulator: RunningEmulator) -> None:
+    conversation = importer.home / "conversation.yaml"
+    conversation.write_text("source: {paths: [talk], session_per: conversation}\nstate_dir: state\n")
+    spans = importer.home / "spans.yaml"
+    spans.write_text("source: {paths: [spans]}\nstate_dir: state\n")
+    for night in (1, 2):
+        turn = make_trace(night, session_id="talk-1", timestamp=f"2026-08-22 08:0{night}:00.000000")
+        write_jsonl(importer.home / "talk" / f"{night}.jsonl", [turn])
+        write_jsonl(importer.home / "spans" / f"{night}.jsonl", [observation(7, span) for span in range(night, 4, 2)])
+        for config in (conversation, spans):
+            assert importer.run(options=[str(config)]).code == 0
+    before = {one["customId"]: (one["context"], one["metadata"]["trace_import"]) for one in emulator.sessions()}
+    assert len(before) == 2
+    for folder in importer.runs:
+        assert rollback(importer, folder.name, "--yes").code == 0
+    assert live(emulator) == set()
+    for config in (conversation, spans):
+        assert importer.run(options=[str(config)]).code == 0
+        assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1}
+    after = [one for one in emulator.sessions() if one["deletedAt"] is None]
+    assert {one["customId"]: (one["context"], one["metadata"]["trace_import"]) for one in after} == before
+
+
+def test_versions_that_a_product_went_through_are_all_known(importer: Importer, emulator: RunningEmulator) -> None:
+    product = ["--product-id", "prod_123"]
+    assert importer.run(many(importer, 4), options=product).code == 0
+    run_id = last_run(importer)
+    call(emulator, "POST", "/versions", {"productId": "prod_123", "name": "next"})
+    write_jsonl(importer.home / "b.jsonl", [make_trace(number) for number in range(10, 13)])
+    assert importer.run(importer.home / "b.jsonl", options=product).code == 0
+    assert len({session["versionId"] for session in emulator.sessions()}) == 2
+    assert verify_json(importer, "--all", *product)["as_the_ledger_says"] == 7
+    assert rollback_json(importer, run_id, "--yes", *product)["counts"] == {"deleted": 4}
+    assert live(emulator) == names(10, 11, 12)

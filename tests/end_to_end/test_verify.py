@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import urllib.request
 from pathlib import Path
@@ -233,3 +234,12 @@ def test_a_run_that_was_stopped_sends_what_was_opened_when_it_goes_on(
     assert (summary["continued"], summary["outcomes"]) == (True, {"created": 200})
     assert session_of(emulator, 0)["id"] != session["id"]
     assert verify_json(importer)["as_the_ledger_says"] == 200
+
+
+def test_what_verify_wrote_is_no_source(importer: Importer, emulator: RunningEmulator) -> None:
+    assert importer.run(many(importer, 2)).code == 0
+    assert verify(importer).code == 0
+    shutil.copytree(importer.last, importer.home / "in" / "an old run")
+    source = write_jsonl(importer.home / "in" / "b.jsonl", [make_trace(7)])
+    assert importer.run(importer.home / "in").code == 0
+    assert [one["source"] for one in read_summary(importer.last)["sources"]] == [str(source)]
