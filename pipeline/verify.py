@@ -97,6 +97,7 @@ def verify_import(
         comparing = _Comparing(config, connection, target, run, sample, clock)
         started_at = iso(clock.wall())
         in_a_loop_of_its_own(lambda: comparing.run(stop), stop)
+        compared = comparing.report()  # before anything is opened
         missing = [found.session.row for found in comparing.findings if found.kind is Difference.MISSING]
         if database is not None and missing:
             reopening = Reopening(database, target)
@@ -110,7 +111,7 @@ def verify_import(
             "anchor": config.target.anchor,
             "started_at": started_at,
             "finished_at": iso(clock.wall()),
-            **comparing.report(),
+            **compared,
             "reopened": len(missing) if reopen_missing else 0,
         }
         return Verification(report, _written(run.folder if run is not None else config.state_dir, report))
@@ -255,14 +256,15 @@ class _Comparing:
                 await self._clock.sleep(SETTLING_SECONDS)
             now = settled_session(self._connection, suspect.row)
             if now == session:
-                self._count(session, found)
+                self._count(session, found, finding)
                 return finding
             session = now
         self._sessions -= 1  # the run that works has opened it
         return None
 
-    def _count(self, session: Settled, found: Sequence[StoredSession]) -> None:
-        self._contents += bool(found) and self._looks_into(session)
+    def _count(self, session: Settled, found: Sequence[StoredSession], finding: Finding | None = None) -> None:
+        came_to_contents = found and (finding is None or finding.kind is Difference.DIFFERENT)
+        self._contents += bool(came_to_contents) and self._looks_into(session)
         self._hidden += not found and session.session_id is None
 
     async def _find_patiently(

@@ -89,7 +89,7 @@ def test_each_difference_is_named(importer: Importer, emulator: RunningEmulator)
         ("different", "langfuse:trace-4", ids[4]),
     }
     assert report["differences"] == {"missing": 1, "foreign": 1, "different": 2}
-    assert report["as_the_ledger_says"] == 36
+    assert (report["as_the_ledger_says"], report["contents_compared"]) == (36, 38)
     done = verify(importer)
     assert done.code == 4
     assert "missing: langfuse:trace-1" in done.out
@@ -195,7 +195,7 @@ def test_what_was_deleted_by_hand_is_opened_and_sent_again(importer: Importer, f
         for number in range(4):
             call(emulator, "DELETE", f"/sessions/{session_of(emulator, number)['id']}")
         report = verify_json(importer, "--reopen-missing", code=4)
-        assert (report["reopened"], report["differences"]) == (4, {"missing": 4})
+        assert (report["reopened"], report["differences"], report["not_settled"]) == (4, {"missing": 4}, 0)
         again = importer.run(options=[str(config)])
         assert again.code == 0, again.out
         summary = check_invariants(emulator, importer.last)
