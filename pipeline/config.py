@@ -153,6 +153,11 @@ class TargetConfig(_Section):
             raise ValueError("give version_id or product_id, not both")
         return self
 
+    @property
+    def anchor(self) -> str:
+        """With the address, what the ledger keys a target by."""
+        return f"version:{self.version_id}" if self.version_id is not None else f"product:{self.product_id or ''}"
+
 
 class MappingConfig(_Section):
     """How a trace becomes the payload of a session."""

@@ -22,14 +22,16 @@ from pipeline.readers.storage import Remote, find_objects, is_url
 
 RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
 """All together in a folder, they are what a run has left there, and no exports."""
-STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock")
+STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock", "verify.json")
 RESULT_NAMES = (
     "manifest.parquet",
     "manifest.jsonl",
     "rejects.jsonl",
     "summary.json",
+    "verify.json",
     "conversations.scratch",
     "spill.scratch",
+    "earlier.scratch",
 )
 
 
@@ -136,7 +138,7 @@ def _expand(pattern: str, is_own: Callable[[str], bool], left_out: list[str]) ->
         if path.is_dir():
             for folder, names, files in os.walk(path, onerror=_refuse, followlinks=True):
                 names[:] = _folders_to_enter(folder, names, is_own)
-                results = RESULTS if RESULTS.issubset(files) else frozenset()
+                results = RESULT_NAMES if RESULTS.issubset(files) else ()
                 for name in files:
                     file = os.path.join(folder, name)
                     if name in results or is_own(file):
@@ -150,6 +152,9 @@ def _expand(pattern: str, is_own: Callable[[str], bool], left_out: list[str]) ->
         elif path.exists():
             raise UsageError(f"{pattern}: not a regular file (a pipe or a device); write the data to a file first")
         return
+    if "**" in pattern:  # glob passes over what it may not read, and its files would be missing without a word
+        for folder, names, _ in os.walk(_folder_of(pattern) or os.curdir, onerror=_refuse, followlinks=True):
+            names[:] = _folders_to_enter(folder, names, is_own)
     for match in glob.iglob(pattern, recursive=True):
         if Path(match).is_file() and not is_own(match):
             yield match

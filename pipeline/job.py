@@ -97,7 +97,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     runs = RunLedger(database)
     files = found.places
     mapping_sha256 = config.mapping_sha256()
-    target = runs.target(config.target_name or config.target.base_url, _anchor(config))
+    target = runs.target(config.target_name or config.target.base_url, config.target.anchor)
     paths = runs.path_ids([str(file) for file in files])
     done = runs.done_files(
         target,
@@ -222,12 +222,6 @@ def _is_same_input(sources: Sequence[SourceRow], fingerprints: Mapping[str, str]
 
 def _salt(config: Config) -> bytes:
     return config.id_salt.get_secret_value().encode() if config.id_salt is not None else b""
-
-
-def _anchor(config: Config) -> str:
-    if config.target.version_id is not None:
-        return f"version:{config.target.version_id}"
-    return f"product:{config.target.product_id or ''}"
 
 
 def _make_folder(folder: Path) -> Path:

@@ -80,6 +80,15 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
         file.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
+def write_verification(folder: Path, verification: Mapping[str, Any]) -> Path:
+    """verify.json; the folder may have been tidied away since."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "verify.json"
+    with whole_file(path) as file:
+        file.write(orjson.dumps(verification, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return path
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that stands under its name only once all of it is on disk (temp, fsync, rename); mode 0600."""

@@ -137,7 +137,7 @@ class Preflight:
         try:
             while not task.done():
                 if self._is_stopping():
-                    raise StoppedError("stopped before the first session was sent; run again to go on")
+                    raise StoppedError("stopped before the target had answered; run again to go on")
                 await asyncio.wait([task], timeout=LOOK_EVERY_SECONDS)
             return task.result()
         finally:

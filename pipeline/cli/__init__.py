@@ -22,7 +22,7 @@ Exit codes:
   0        all done
   2        usage or configuration
   3        finished, more rejected than allowed
-  4        finished, some failed, unknown or in conflict
+  4        finished, some failed, unknown or in conflict; verify, rollback: something differs, or is left
   5        stopped: the target refuses (credentials, version, route, everything rejected alike)
   75       stopped for now, run again to go on (also: another run holds the ledger)
   130/143  interrupted, drained
@@ -34,6 +34,8 @@ _VERBS = {
     "inspect": ("pipeline.cli.inspect", "inspect", "Show what exports hold: formats, counts, fields, an example."),
     "init": ("pipeline.cli.init", "init", "Write a configuration for the exports at hand."),
     "status": ("pipeline.cli.status", "status", "Show the last runs, what is open, and whether a run works."),
+    "verify": ("pipeline.cli.verify", "verify", "Compare what was imported with what the server holds."),
+    "rollback": ("pipeline.cli.rollback", "rollback", "Delete what a run created, and nothing else."),
     "emulator": (
         "pipeline.emulator.__main__",
         "emulator",

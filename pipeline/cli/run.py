@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -19,8 +16,8 @@ import orjson
 from pipeline.cli.options import config_from, for_emulator, import_options
 from pipeline.cli.progress import watching
 from pipeline.cli.result import print_summary
+from pipeline.cli.signals import stopped_by_signals
 from pipeline.config import Config
-from pipeline.report.snapshot import Stop
 
 
 @click.command(
@@ -55,7 +52,7 @@ def run(config_file: Path | None, use_emulator: bool, data: Path | None, as_json
         config, ledger_dir = config_from(config_file, options), None
         if use_emulator:
             config, ledger_dir = stack.enter_context(_on_an_emulator(config, data))
-        stop = stack.enter_context(_stopped_by_signals())
+        stop = stack.enter_context(stopped_by_signals())
         watch = stack.enter_context(watching(quiet=as_json))
         result = run_import(config, watch=watch, stop=stop, ledger_dir=ledger_dir)
     if as_json:
@@ -85,23 +82,3 @@ def _on_an_emulator(config: Config, data: Path | None) -> Iterator[tuple[Config,
             )
         )
         yield config.model_copy(update={"target": target.model_copy(update={"base_url": emulator.url})}), ledger_dir
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[Stop]:
-    """The first SIGINT or SIGTERM drains, the second breaks off; whatever is open goes on in the next run."""
-    stop = Stop()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.request(number)
-        if stop.times == 1:  # straight to the descriptor: a handler must not wait for a lock that it interrupted
-            os.write(2, b"\nStopping: waiting for what is on the wire. Once more to stop at once.\n")
-        if stop.times == 2:  # a third one ends it the hard way; the next run goes on all the same
-            signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -109,6 +109,16 @@ CREATE TABLE part (
 ) WITHOUT ROWID;
 """
 
+_ROLLBACK = """
+-- What a rollback deletes, noted before it changes anything there; the outcome once the session is gone.
+CREATE TABLE IF NOT EXISTS rollback (
+    run INTEGER NOT NULL, session INTEGER NOT NULL, session_id TEXT NOT NULL,
+    outcome TEXT,                    -- deleted, gone; null: under way
+    PRIMARY KEY (run, session)
+) WITHOUT ROWID;
+"""
+"""Made where it is missing, and no new schema: who does not know it reads and writes the ledger as before."""
+
 IS_OPEN = "state NOT IN ('created', 'existing')"
 _OPEN_SESSIONS_INDEX = f"CREATE INDEX IF NOT EXISTS session_open ON session (target, state) WHERE {IS_OPEN}"
 """Small however many are settled, so that counting what is open takes no time (1.5 µs a session, of 37 in all)."""
@@ -160,7 +170,7 @@ class Database:
         """The ledger that outlives the run; of a shadow the one that it stands before."""
         self.has_past = has_past
         """Reads fall through to an older, attached, read-only ledger (plan)."""
-        self.ledger_id: str = connection.execute("SELECT value FROM about WHERE key = 'ledger'").fetchone()[0]
+        self.ledger_id = ledger_id_of(connection)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -218,6 +228,7 @@ def open_database(state_dir: Path) -> Database:
             connection.close()
             raise
         connection.execute(_OPEN_SESSIONS_INDEX)
+        connection.execute(_ROLLBACK)
         return Database(connection, file, has_past=False)
 
 
@@ -259,9 +270,7 @@ def opened_shadow(state_dir: Path) -> Iterator[Database]:
 @contextlib.contextmanager
 def opened_for_reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
     """The ledger as it stands, also while a run writes to it; raises UsageError where there is none."""
-    file = state_dir / "ledger.sqlite"
-    if not file.is_file() or file.stat().st_size == 0:
-        raise UsageError(f"{file}: there is no ledger; the first run makes it. Is this the right state_dir?")
+    file = require_ledger(state_dir)
     with _disk_errors():
         connection = _connect(f"{file.as_uri()}?mode=ro")
         try:
@@ -269,6 +278,19 @@ def opened_for_reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
+
+
+def require_ledger(state_dir: Path) -> Path:
+    """The ledger's file; UsageError where there is none."""
+    file = state_dir / "ledger.sqlite"
+    if not file.is_file() or file.stat().st_size == 0:
+        raise UsageError(f"{file}: there is no ledger; the first run makes it. Is this the right state_dir?")
+    return file
+
+
+def ledger_id_of(connection: sqlite3.Connection) -> str:
+    """The name that its marks carry."""
+    return str(connection.execute("SELECT value FROM about WHERE key = 'ledger'").fetchone()[0])
 
 
 def prepare_state_dir(state_dir: Path) -> None:

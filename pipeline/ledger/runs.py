@@ -223,9 +223,11 @@ class RunLedger:
         """All but the `keep` runs that ended last, and as many that were interrupted and may still go on.
 
         `current` is none of them however long ago it began, and neither is the newest: its number would be given
-        to the next run, and what was seen in the old one would count as seen in the new.
+        to the next run, and what was seen in the old one would count as seen in the new. A rollback that is under
+        way needs its run, too.
         """
         exempt = {current.number, self._one("SELECT max(number) FROM run", ())[0]}
+        exempt |= {run for (run,) in self._connection.execute("SELECT run FROM rollback WHERE outcome IS NULL")}
         marks = ", ".join("?" * len(CONTINUED_EXIT_CODES))
         rows = self._connection.execute(
             f"SELECT finished_at IS NULL OR exit_code IN ({marks}), number, id, folder, started_at, processes > 1 "
@@ -244,6 +246,7 @@ class RunLedger:
                 pass
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM source WHERE run = ?", (run.number,))
+            connection.execute("DELETE FROM rollback WHERE run = ?", (run.number,))
             connection.execute("DELETE FROM run WHERE number = ?", (run.number,))
 
     def _forget_some(self, table: str, run: int, count: int) -> bool:

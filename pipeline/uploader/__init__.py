@@ -15,8 +15,9 @@ refusals.py     when many refusals are the target's fault
 places.py       how many sessions are on their way
 counts.py       what was done so far
 lookups.py      which sessions are there already
-questions.py    other questions that store nothing
+questions.py    other questions, and changes that may be repeated
 attribution.py  whose they are
+comparison.py   whether they are what the ledger says
 client.py       Galtea's API: what each answer means
 transport.py    bytes out, bytes in (transport_pyreqwest.py: fast, transport_httpx.py: everywhere)
 """

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, quote_plus
 
 import msgspec
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from pipeline import __version__
@@ -79,11 +80,17 @@ class NoRouteError(RejectedError):
     """This server does not know the route: what answered 404 is not the API but the web server (api-contract 1.2)."""
 
 
+def is_gone(error: RejectedError) -> bool:
+    """Does the API say that there is no such thing (and not the web server, that there is no such route)?"""
+    return error.status == 404 and not isinstance(error, NoRouteError)
+
+
 class QueryTooLongError(TransientError):
     """A proxy refused a GET for its length: send a shorter one."""
 
 
 _read_created = msgspec.json.Decoder(Created).decode
+_SESSION: TypeAdapter[StoredSession] = TypeAdapter(StoredSession)
 _SESSIONS: TypeAdapter[list[StoredSession]] = TypeAdapter(list[StoredSession])
 _VERSION: TypeAdapter[StoredVersion] = TypeAdapter(StoredVersion)
 _VERSIONS: TypeAdapter[list[StoredVersion]] = TypeAdapter(list[StoredVersion])
@@ -158,6 +165,32 @@ class Client:
         sessions = self._parse(_SESSIONS, answer)
         wanted = set(custom_ids)
         return [item for item in sessions if item.customId in wanted and item.versionId == version_id]
+
+    async def get_session(self, session_id: str) -> StoredSession:
+        """GET /sessions/{id}; what the API does not show is a RejectedError of status 404."""
+        answer = await self._send("GET", f"/sessions/{quote(session_id, safe='')}", None)
+        session: StoredSession = self._parse(_SESSION, answer)
+        if session.id != session_id:
+            raise RejectedError(f"asked for {session_id}, the API answered with {session.id}", kind="identity_broken")
+        return session
+
+    async def rename_session(self, session_id: str, custom_id: str) -> None:
+        """PATCH /sessions/{id} with another custom id; ExistsError where that one is taken."""
+        body = orjson.dumps({"customId": custom_id})
+        answer = await self._send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
+        if answer.status == 409 or (answer.status == 400 and _says_exists(message_of(answer))):
+            raise ExistsError(message_of(answer, self._secret))
+        session: StoredSession = self._parse(_SESSION, answer)
+        if (session.id, session.customId) != (session_id, custom_id):
+            raise RejectedError(
+                f"the API answered {answer.status} to the new custom id and kept the old one", kind="not_renamed"
+            )
+
+    async def delete_session(self, session_id: str) -> None:
+        """DELETE /sessions/{id}; of one that is deleted already, a RejectedError of status 404."""
+        answer = await self._send("DELETE", f"/sessions/{quote(session_id, safe='')}", None)
+        if not 200 <= answer.status < 300:
+            raise self._error(answer, creates=False)
 
     async def get_version(self, version_id: str) -> StoredVersion:
         """GET /versions/{id}."""

@@ -33,7 +33,7 @@ class _Question:
     version_id: str
     asked_at: float
     patience_seconds: float
-    answer: asyncio.Future[StoredSession | None]
+    answer: asyncio.Future[list[StoredSession]]
     times: int = 0
     troubles: int = 0
     first_empty_at: float | None = None
@@ -43,7 +43,7 @@ class _Question:
 
 
 class Lookups:
-    """A queue of its own beside the uploads. `run` works until it is cancelled."""
+    """A queue of its own beside the uploads. `run` works until it is cancelled; several may, and end together."""
 
     def __init__(self, client: Client, pace: Pace, clock: Clock, chance: random.Random, counts: Counts) -> None:
         self._client = client
@@ -56,12 +56,17 @@ class Lookups:
         self._counts = counts
 
     async def find(self, custom_id: str, version_id: str, *, patience_seconds: float) -> StoredSession | None:
-        """The session under this id, or None where the API does not show it for so long.
+        """The session under this id, or None where the API does not show it for so long; see find_all."""
+        found = await self.find_all(custom_id, version_id, patience_seconds=patience_seconds)
+        return found[0] if found else None
+
+    async def find_all(self, custom_id: str, version_id: str, *, patience_seconds: float) -> list[StoredSession]:
+        """All sessions under this id: where it has several, the one made first, that all else refers to, comes first.
 
         A write may become visible late, so an empty answer is asked again until the patience ends. Raises what
         the client raised where the API would not answer; with patience, that takes more than an outage.
         """
-        future: asyncio.Future[StoredSession | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[StoredSession]] = asyncio.get_running_loop().create_future()
         question = _Question(custom_id, version_id, self._clock.now(), patience_seconds, future)
         self._questions.put_nowait(question)
         return await future
@@ -136,22 +141,20 @@ class Lookups:
             self._answer(group, found)
 
     def _answer(self, group: list[_Question], found: list[StoredSession]) -> None:
-        # Where one id has two sessions, the one made first is the one that everything else refers to.
-        shown: dict[str | None, StoredSession] = {}
-        for session in sorted(found, key=lambda item: item.createdAt or "", reverse=True):
-            shown[session.customId] = session
+        shown: dict[str | None, list[StoredSession]] = {}
+        for session in sorted(found, key=lambda item: item.createdAt or ""):
+            shown.setdefault(session.customId, []).append(session)
         missing = []
         for question in group:
-            session_found = shown.get(question.custom_id)
             if question.answer.done():
                 continue
-            if session_found is not None:
-                question.answer.set_result(session_found)
+            if question.custom_id in shown:
+                question.answer.set_result(shown[question.custom_id])
                 continue
             if question.first_empty_at is None:
                 question.first_empty_at = self._clock.now()
             if self._patience_left(question) <= 0:
-                question.answer.set_result(None)
+                question.answer.set_result([])
             else:
                 missing.append(question)
         self._ask_again(missing, counts=True)

@@ -1,8 +1,9 @@
-"""Questions that store nothing: each attempt passes the gates like every request, and tells them what it saw."""
+"""Questions, and changes that may be repeated: each attempt passes the gates and tells them what it saw."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from pipeline.clock import Clock
 from pipeline.errors import FatalError, RefusedError, RejectedError, TransientError
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import Pace
+from pipeline.uploader.retry import MAX_REFUSALS, backoff_seconds
 
 T = TypeVar("T")
 
@@ -35,3 +37,29 @@ async def ask(pace: Pace, clock: Clock, counts: Counts, question: Callable[[], A
             raise
         pace.looked_up()
     return answer
+
+
+async def ask_until_answered(
+    pace: Pace,
+    clock: Clock,
+    counts: Counts,
+    chance: random.Random,
+    question: Callable[[], Awaitable[T]],
+    *,
+    max_attempts: int,
+) -> T:
+    """The same, tried again after trouble; while everybody waits for the API, no attempt is used up."""
+    troubles = refusals = 0
+    while True:
+        try:
+            return await ask(pace, clock, counts, question)
+        except RefusedError:  # the pause is everybody's turn to wait
+            refusals += 1
+            if refusals >= MAX_REFUSALS:
+                raise
+        except TransientError:
+            troubles += not pace.is_waiting
+            if troubles >= max_attempts:
+                raise
+            await clock.sleep(backoff_seconds(max(troubles, 1), chance))
+        counts.retries += 1

@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 30.0
+MAX_REFUSALS = 100
+"""A "later" is everybody's matter, but one session that hears nothing else has used up its attempts."""
 EPOCH_FROM = 1e9
 """A number of seconds beyond this is a moment and no wait: X-RateLimit-Reset is sent as either."""
 EPOCH_MILLISECONDS_FROM = 1e11

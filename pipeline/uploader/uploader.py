@@ -27,17 +27,15 @@ from pipeline.ledger.settling import Send, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.payload import create_body, update_body
 from pipeline.uploader.attribution import Whose, whose
-from pipeline.uploader.client import Client, Created, NoRouteError, StoredSession
+from pipeline.uploader.client import Client, Created, StoredSession, is_gone
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.places import Places
 from pipeline.uploader.questions import ask
 from pipeline.uploader.refusals import Refusals
-from pipeline.uploader.retry import RetryBudget, backoff_seconds
+from pipeline.uploader.retry import MAX_REFUSALS, RetryBudget, backoff_seconds
 
-MAX_REFUSALS = 100
-"""A "later" is everybody's matter, but one session that hears nothing else has used up its attempts."""
 MAX_WAITING = 5_000
 """Sessions in memory at most, however small they are: with all that belongs to one it takes some 10 KB."""
 INTENDED_AHEAD = 256
@@ -349,7 +347,7 @@ class Uploader:
             try:
                 version = await ask(self._pace, self._clock, self._counts, lambda: self._client.get_version(version_id))
             except RejectedError as answer:
-                return answer.status == 404 and not isinstance(answer, NoRouteError)
+                return is_gone(answer)
             except TransientError:
                 troubles += not self._pace.is_waiting  # nor does a session use up attempts while all wait
                 if troubles >= self._config.max_attempts:

@@ -40,6 +40,8 @@ here ends with `check_invariants` (tests/invariants.py). `test_fault_table.py` h
 | disk full, failing or read-only under the ledger | test_when_the_ledger_cannot_grow_nothing_unrecorded_is_sent, test_a_disk_that_fills_up_under_the_ledger_stops_the_run_and_room_lets_it_go_on, test_a_read_only_state_directory_sends_nothing |
 | the same under the manifest | test_a_manifest_that_cannot_be_written_is_written_by_the_next_run, test_a_disk_that_is_full_under_the_manifest_leaves_the_last_one_whole |
 | the same while old runs are forgotten | test_old_runs_that_cannot_be_forgotten_do_not_change_how_the_run_ended |
+| a rollback killed between any two steps, stopped by a signal, or with a run in the middle; resets, errors and limits while it works | test_killed_between_any_two_steps_it_goes_on, test_a_signal_ends_it_and_it_goes_on, test_a_run_between_two_halves_of_a_rollback_loses_nothing, test_through_network_faults |
+| sessions deleted, changed, renamed or taken over on the server afterwards | test_each_difference_is_named, test_what_was_deleted_by_hand_is_opened_and_sent_again, test_what_the_run_did_not_create_is_not_touched |
 | descriptors exhausted | test_when_descriptors_run_out_nothing_is_lost, test_from_the_start_with_few_descriptors_it_says_so_or_works |
 | clock jumps | test_a_clock_that_jumps_delays_and_loses_nothing |
 | a loop that stalls for seconds | test_a_process_that_stands_still_for_seconds_goes_on_and_makes_up_for_nothing, test_a_loop_that_stalls_for_seconds_loses_nothing |

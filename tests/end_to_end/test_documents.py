@@ -75,9 +75,12 @@ def test_the_readmes_commands_work(command: str, readers_place: Path, importer: 
         assert process.wait(10) == 0
         process.stdout.close()
         return
-    if words[3] == "status":  # there was a run before
+    if words[3] in ("status", "verify", "rollback"):  # there was a run before
         first = [*words[:3], "run", "--source", "exports", "--version-id", "ver_123"]
         subprocess.run(first, cwd=readers_place, env=importer.env(), capture_output=True, timeout=60, check=True)
+    if words[3] == "rollback":
+        (run_folder,) = (readers_place / ".trace-import" / "runs").iterdir()
+        words[words.index("--run") + 1] = run_folder.name
     done = subprocess.run(
         words, cwd=readers_place, env=importer.env(), capture_output=True, text=True, timeout=60, check=False
     )
