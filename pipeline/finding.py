@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.errors import UsageError
 from pipeline.layouts import committed
-from pipeline.readers.archives import archive_at, is_archive
+from pipeline.readers.archives import Slot, archive_at, is_archive
 from pipeline.readers.opening import Place, is_export
 from pipeline.readers.places import in_reading_order, place_of
 from pipeline.readers.storage import Remote, find_objects, is_url
@@ -52,13 +52,16 @@ def find_sources(config: Config) -> Found:
     """Expand paths, folders and globs: sorted, each file once. Raises UsageError for what is not there."""
     left_out: list[str] = []
     found: dict[str, list[Place]] = {}
+    slot = Slot()
     real_folder = cache(os.path.realpath)  # it looks at every part of a path: once a folder, not once a file
     for pattern in config.source.paths:
         is_empty = True
         if is_url(pattern):
             for remote in _remote(pattern, left_out):
                 if remote.url not in found:
-                    found[remote.url] = _members(remote, config, left_out) if is_archive(remote.name) else [remote]
+                    found[remote.url] = (
+                        _members(remote, config, slot, left_out) if is_archive(remote.name) else [remote]
+                    )
                 is_empty = is_empty and not found[remote.url]
             _require_some(pattern, config, is_empty=is_empty)
             continue
@@ -69,7 +72,7 @@ def find_sources(config: Config) -> Found:
                 os.path.realpath(match) if match.is_symlink() else os.path.join(real_folder(match.parent), match.name)
             )
             if real not in found:
-                found[real] = _members(match, config, left_out) if is_archive(match.name) else [match]
+                found[real] = _members(match, config, slot, left_out) if is_archive(match.name) else [match]
             is_empty = is_empty and not found[real]
         _require_some(pattern, config, is_empty=is_empty)
     places = in_reading_order(itertools.chain.from_iterable(found.values()))
@@ -102,6 +105,7 @@ def find_again(names: Iterable[str], config: Config) -> dict[str, Place]:
     """The places of these names of an earlier run, as far as they are still there; each archive is listed once."""
     places: dict[str, Place] = {}
     archives: dict[str, dict[str, Place]] = {}
+    slot = Slot()
     for name in names:
         archive = _archive_in(name)
         with contextlib.suppress(UsageError):  # it is gone
@@ -109,7 +113,7 @@ def find_again(names: Iterable[str], config: Config) -> dict[str, Place]:
                 places[name] = place_of(name)
             elif archive not in archives:
                 archives[archive] = {}
-                members = archive_at(place_of(archive), config.source.max_archive_bytes).members()
+                members = archive_at(place_of(archive), config.source.max_archive_bytes, slot).members()
                 archives[archive] |= {str(member): member for member in members}
         if archive is not None and name in archives[archive]:
             places[name] = archives[archive][name]
@@ -125,8 +129,8 @@ def _archive_in(name: str) -> str | None:
     return None
 
 
-def _members(place: Place, config: Config, left_out: list[str]) -> list[Place]:
-    archive = archive_at(place, config.source.max_archive_bytes)
+def _members(place: Place, config: Config, slot: Slot, left_out: list[str]) -> list[Place]:
+    archive = archive_at(place, config.source.max_archive_bytes, slot)
     members = archive.members()
     left_out += archive.left_out
     return list(members)

@@ -28,6 +28,8 @@ from pipeline.report.snapshot import Stop
 
 SAMPLED = 300
 """Sessions whose records are compared, leaf by leaf, with what would be sent."""
+SEARCHED_CHARACTERS = 4_000_000_000
+"""Fewer sessions, where they are large: each value is looked for in all that would be sent. This many take seconds."""
 MAX_DISTINCT = 1_000_000
 REJECTS_KEPT = 20
 _LEAVES_PER_SESSION = 2_000
@@ -69,6 +71,11 @@ class Inspection:
     offloaded: Counter[str] = field(default_factory=Counter)
     """Fields that hold an address and not the content."""
     sampled: int = 0
+    """Sessions that were compared."""
+    cut_short: int = 0
+    """And how many of them only in their first values."""
+    searched: int = 0
+    """Characters, about, that were looked through for that."""
     leaves: Counter[str] = field(default_factory=Counter)
     """By path in the records of the sample, how many values there are."""
     sent: Counter[str] = field(default_factory=Counter)
@@ -99,6 +106,11 @@ class Inspection:
             said.append(
                 f"the contents of {self.spans:,} spans (steps inside the traces) are not sent: sessions, with what was "
                 "asked and answered, are"
+            )
+        if self.cut_short:
+            said.append(
+                f"of {self.cut_short:,} sessions only the first {_LEAVES_PER_SESSION:,} values, or fewer of very large "
+                "ones, were compared with what would be sent"
             )
         if self.statuses["PENDING"]:
             said.append(f"{self.statuses['PENDING']:,} traces had not ended when they were exported")
@@ -217,7 +229,7 @@ def _note_session(found: Inspection, session: SessionImport) -> None:
     found.repeats_history += any(_holds_history(turn.get("input")) for turn in turns)
     if found.example is None or (not found.example["turns"] and turns):
         found.example = _example(session, context, metadata, turns)
-    if found.sampled < SAMPLED:
+    if found.sampled < SAMPLED and found.searched < SEARCHED_CHARACTERS:
         found.sampled += 1
         _compare(found, session)
 
@@ -243,14 +255,16 @@ def _example(session: SessionImport, context: Any, metadata: dict[str, Any], tur
 
 def _compare(found: Inspection, session: SessionImport) -> None:
     payload = (session.context + session.metadata).decode()
-    left = _LEAVES_PER_SESSION
+    left = min(_LEAVES_PER_SESSION, SEARCHED_CHARACTERS // len(payload))
     for part in session.parts:
         if not part.raw:
             continue
         for path, value in _leaves(json_text.decode(part.raw).value, ""):
             left -= 1
             if left < 0:
+                found.cut_short += 1
                 return
+            found.searched += len(payload)
             found.leaves[path] += 1
             found.sent[path] += _is_in(value, payload)
             if any(name in path for name in _OFFLOADED):

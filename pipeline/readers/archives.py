@@ -1,7 +1,8 @@
 """Archives as files of their own: the members of a zip or tar are read as files are, and nothing is unpacked to disk.
 
 A zip is read through its directory, wherever a member stands. A tar can only be read from its beginning, so its
-members are opened in the order in which they lie there, and it stays open from one to the next.
+members are opened in the order in which they lie there. An archive stays open from one member to the next, until its
+last one was read or another archive is opened: a folder may hold more of them than a process may open.
 """
 
 from __future__ import annotations
@@ -74,11 +75,25 @@ class Member:
         return fingerprint(self.archive.place)
 
     def open_stream(self) -> BinaryIO:
-        """Its content; what is damaged becomes a BrokenStreamError while it is read."""
-        return cast(BinaryIO, _Content(lambda: self.archive.open(self.number), self.archive.errors))
+        """Its content, to be read before that of another; what is damaged becomes a BrokenStreamError meanwhile."""
+        return cast(BinaryIO, _Content(self.archive, self.number))
 
     def open_ranges(self) -> None:
         """It is a stream, whatever it holds."""
+
+
+class Slot:
+    """Room for one open archive; all archives that are read one after the other share it."""
+
+    def __init__(self) -> None:
+        self._archive: weakref.ref[Archive] | None = None
+
+    def give_to(self, archive: Archive) -> None:
+        """Close the one that is open, unless it is this one."""
+        before = self._archive() if self._archive is not None else None
+        if before is not None and before is not archive:
+            before.close()
+        self._archive = weakref.ref(archive)
 
 
 class Archive:
@@ -86,13 +101,18 @@ class Archive:
 
     errors: tuple[type[Exception], ...]
 
-    def __init__(self, place: Place, max_bytes: int) -> None:
+    def __init__(self, place: Place, max_bytes: int, slot: Slot) -> None:
         self.place = place
         self.mark = fingerprint(place)
         self.left_out: list[str] = []
         """Members that are no exports by their names."""
         self._max_bytes = max_bytes
+        self._slot = slot
         self._names: Counter[str] = Counter()
+        self._last = -1
+        self._last_content: IO[bytes] | None = None
+        """Of the last member, while it is read."""
+        self._close: Callable[[], object] = lambda: None
 
     def members(self) -> list[Member]:
         """Those that are exports by their names; and the archive itself where it cannot be read, or not to its end."""
@@ -107,7 +127,30 @@ class Archive:
             problem = error.problem
         except self.errors as error:
             problem = BrokenStreamError("corrupt", f"this archive cannot be read ({_words(error)})").problem
+        self.close()
+        self._last = max((member.number for member in found if member.problem is None), default=-1)
         return [*found, Member(self, len(found) and found[-1].number + 1, "", 0, problem)] if problem else found
+
+    def open(self, number: int) -> IO[bytes]:
+        """A member by its number."""
+        self._slot.give_to(self)
+        content = self._open(number)
+        self._last_content = content if number == self._last else None
+        return content
+
+    def end(self, content: IO[bytes]) -> None:
+        """Nobody reads on in what was opened."""
+        content.close()
+        if content is self._last_content:
+            self.close()
+
+    def close(self) -> None:
+        """Give back the descriptor, and what memory reading takes; the next member that is read opens it again."""
+        self._last_content = None
+        self._close()
+
+    def _keep_open(self, stack: contextlib.ExitStack) -> None:
+        self._close = weakref.finalize(self, stack.pop_all().close)  # at the latest when no member is held any more
 
     def _member(self, number: int, path: str, size: int, *, is_encrypted: bool) -> Member | None:
         # Names that are not UTF-8 come with surrogates, which neither the ledger nor a terminal takes.
@@ -131,14 +174,13 @@ class Archive:
         """Number, path, size of each file in it, and whether it is encrypted."""
         raise NotImplementedError
 
-    def open(self, number: int) -> IO[bytes]:
-        """A member by its number."""
+    def _open(self, number: int) -> IO[bytes]:
         raise NotImplementedError
 
 
-def archive_at(place: Place, max_bytes: int) -> Archive:
+def archive_at(place: Place, max_bytes: int, slot: Slot) -> Archive:
     """The archive at a place. Raises UsageError where it cannot be opened."""
-    return (_Zip if place.name.lower().endswith(".zip") else _Tar)(place, max_bytes)
+    return (_Zip if place.name.lower().endswith(".zip") else _Tar)(place, max_bytes, slot)
 
 
 def _too_much(max_bytes: int) -> BrokenStreamError:
@@ -149,22 +191,23 @@ def _too_much(max_bytes: int) -> BrokenStreamError:
 class _Content(io.RawIOBase):
     """A member, opened when it is first read."""
 
-    def __init__(self, open: Callable[[], IO[bytes]], errors: tuple[type[Exception], ...]) -> None:
-        self._open = open
-        self._errors = errors
+    def __init__(self, archive: Archive, number: int) -> None:
+        self._archive = archive
+        self._number = number
         self._file: IO[bytes] | None = None
 
     def read(self, size: int = -1) -> bytes:
         try:
             if self._file is None:
-                self._file = self._open()
+                self._file = self._archive.open(self._number)
             return self._file.read(size)
-        except self._errors as error:
+        except self._archive.errors as error:
             raise BrokenStreamError("corrupt", f"the archive is damaged here ({_words(error)})") from error
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            self._archive.end(self._file)
+            self._file = None
         super().close()
 
 
@@ -178,8 +221,8 @@ def _words(error: Exception) -> str:
 class _Zip(Archive):
     errors = _ZIP_ERRORS
 
-    def __init__(self, place: Place, max_bytes: int) -> None:
-        super().__init__(place, max_bytes)
+    def __init__(self, place: Place, max_bytes: int, slot: Slot) -> None:
+        super().__init__(place, max_bytes, slot)
         self._zip: zipfile.ZipFile | None = None
 
     def _opened(self) -> zipfile.ZipFile:
@@ -192,8 +235,12 @@ class _Zip(Archive):
             with contextlib.ExitStack() as stack:
                 file = stack.enter_context(io.BufferedReader(cast(io.RawIOBase, file), _BUFFER_BYTES))
                 self._zip = stack.enter_context(zipfile.ZipFile(file))
-                weakref.finalize(self, stack.pop_all().close)  # when no member is held any more
+                self._keep_open(stack)
         return self._zip
+
+    def close(self) -> None:
+        super().close()
+        self._zip = None
 
     def _list(self) -> Iterator[tuple[int, str, int, bool]]:
         total = 0
@@ -204,9 +251,12 @@ class _Zip(Archive):
             if not info.filename.endswith("/"):  # a folder
                 yield number, info.filename, info.file_size, bool(info.flag_bits & 1)
 
-    def open(self, number: int) -> IO[bytes]:
+    def _open(self, number: int) -> IO[bytes]:
         archive = self._opened()
-        return archive.open(archive.infolist()[number])
+        members = archive.infolist()
+        if number >= len(members):
+            raise zipfile.BadZipFile("this member is not there any more")
+        return archive.open(members[number])
 
 
 # --- tar --------------------------------------------------------------------------------------------------
@@ -215,11 +265,10 @@ class _Zip(Archive):
 class _Tar(Archive):
     errors = (tarfile.TarError, ValueError)
 
-    def __init__(self, place: Place, max_bytes: int) -> None:
-        super().__init__(place, max_bytes)
+    def __init__(self, place: Place, max_bytes: int, slot: Slot) -> None:
+        super().__init__(place, max_bytes, slot)
         self._tar: tarfile.TarFile | None = None
         self._next = 0
-        self._close: Callable[[], object] = lambda: None
 
     def _list(self) -> Iterator[tuple[int, str, int, bool]]:
         with open_blocks(self.place) as blocks:
@@ -233,14 +282,14 @@ class _Tar(Archive):
                 tar.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has seen
             stream.require_end()
 
-    def open(self, number: int) -> IO[bytes]:
+    def _open(self, number: int) -> IO[bytes]:
         if self._tar is None or number < self._next:
-            self._close()
+            self.close()
             with contextlib.ExitStack() as stack:
                 blocks = stack.enter_context(open_blocks(self.place))
                 self._tar = _tar_of(_Forward(blocks, self._max_bytes))
                 self._next = 0
-                self._close = weakref.finalize(self, stack.pop_all().close)  # when no member is held any more
+                self._keep_open(stack)
         info = None
         while self._next <= number:
             info = self._tar.next()
@@ -250,6 +299,10 @@ class _Tar(Archive):
         if content is None:
             raise tarfile.ReadError("this member is not there any more")
         return content
+
+    def close(self) -> None:
+        super().close()
+        self._tar = None
 
 
 def _tar_of(stream: _Forward) -> tarfile.TarFile:

@@ -2,7 +2,9 @@
 
 Quoted cells may hold newlines, so a row begins at its position and may end lines later. The dialect is that of RFC
 4180, taken strictly: what a spreadsheet would mend by guessing (a quote in the wrong place) is a broken row, and the
-next line is read as if nothing had happened.
+line after it is read as if nothing had happened. Behind a quote that never closes that is late: such a row takes in
+lines up to the next quote, the end of the file or the longest record, and its reject says how many. They are not read
+again as rows: whether they are any, or the text of a cell, nobody can tell, and prose must not become a trace.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def read_csv(blocks: Iterable[bytes], *, name: str, max_record_bytes: int, delim
         except _BrokenRowError as error:
             problem, raw = error.problem, error.raw
         except csv.Error as error:
-            problem, raw = _no_csv(error), lines.text()
+            problem, raw = _no_csv(error, lines.reach), lines.text()
         else:
             if not row or (not header and not any(row)):
                 continue
@@ -62,7 +64,7 @@ def read_csv(blocks: Iterable[bytes], *, name: str, max_record_bytes: int, delim
                 header = _names(row)
                 continue
             elif len(row) != len(header):
-                problem, raw = _other_width(len(row), len(header), delimiter), lines.text()
+                problem, raw = _other_width(len(row), len(header), delimiter, lines.reach), lines.text()
         ordinal += 1
         position = f"line {lines.first}"
         if problem is not None:
@@ -99,6 +101,13 @@ class _Lines:
         """The line in which this row begins."""
         return self._number - max(len(self._taken), 1) + 1
 
+    @property
+    def reach(self) -> str:
+        """What a problem adds where this row takes in several lines."""
+        count = len(self._taken)
+        hint = f"; the row goes on to line {self._number} ({count} lines): is a quote never closed?"
+        return hint if count > 1 else ""
+
     def text(self) -> bytes:
         return b"\n".join(self._taken)
 
@@ -115,8 +124,7 @@ class _Lines:
         self._size += len(line) + 1
         if self._size > self._max_bytes:
             kind, error = too_long_problem("row", self._max_bytes)
-            hint = f"; it goes on to line {self._number}: is a quote never closed?" if len(self._taken) > 1 else ""
-            raise _BrokenRowError(Problem(kind, error + hint), b"")
+            raise _BrokenRowError(Problem(kind, error + self.reach), b"")
         try:
             return line.decode() + "\n"
         except UnicodeDecodeError as error:
@@ -135,17 +143,17 @@ def _names(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _no_csv(error: csv.Error) -> Problem:
+def _no_csv(error: csv.Error, reach: str) -> Problem:
     if "unexpected end of data" in str(error):
-        return Problem("truncated", "the file ends inside a quoted cell: cut off, or a quote is missing")
-    return Problem("not_csv", f"not CSV ({error})")
+        return Problem("truncated", f"the file ends inside a quoted cell: cut off, or a quote is missing{reach}")
+    return Problem("not_csv", f"not CSV ({error}){reach}")
 
 
-def _other_width(cells: int, names: int, delimiter: str) -> Problem:
+def _other_width(cells: int, names: int, delimiter: str, reach: str) -> Problem:
     shown = "tab" if delimiter == "\t" else delimiter
     many = "too many" if cells > names else "too few"
     return Problem(
         "other_width",
         f"{many} cells: {cells}, and the header names {names}; a value with {shown!r}, a quote or a newline in it "
-        "must stand in quotes",
+        f"must stand in quotes{reach}",
     )

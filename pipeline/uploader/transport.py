@@ -7,9 +7,12 @@ whatever is in doubt is an AmbiguousError. Nothing is ever sent twice, and no re
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import re
 import ssl
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -76,6 +79,7 @@ def open_transport(
     check_ca_file(ca_file)
     proxy = proxy_for(base)
     if kind != "httpx":
+        _load_for_good("pyreqwest._pyreqwest")
         try:
             from pipeline.uploader.transport_pyreqwest import PyreqwestTransport  # noqa: PLC0415  (when used)
         except ImportError:  # no wheel for this machine
@@ -93,6 +97,30 @@ def open_transport(
         max_at_once=max_at_once,
         new_connection=connections(ca_file=ca_file, proxy=proxy),
     )
+
+
+def _load_for_good(library: str) -> None:
+    """Load a native library in a thread that lives as long as the process.
+
+    The allocator in pyreqwest (mimalloc) takes the thread that loads it for the main one, and frees that one's heap
+    when it ends: then a thread that begins later dies of a segmentation fault. A run's own threads end with it, and
+    whoever calls may be in one that ends, too. What cannot be loaded is told where it is imported.
+    """
+    if library in sys.modules:
+        return
+    is_over = threading.Event()
+
+    def load() -> None:
+        try:
+            importlib.import_module(library)
+        except ImportError:
+            return
+        finally:
+            is_over.set()
+        threading.Event().wait()
+
+    threading.Thread(target=load, name=library, daemon=True).start()
+    is_over.wait()
 
 
 def connect_seconds(timeout_seconds: float) -> float:

@@ -47,6 +47,15 @@ def test_what_would_not_be_sent_is_named_by_its_path(importer: Importer) -> None
     assert "user_id" not in missing
 
 
+def test_large_payloads_are_compared_as_far_as_that_takes_seconds_and_it_says_so(importer: Importer) -> None:
+    steps = [{"id": f"o-{n}", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "input": n} for n in range(1_000)]
+    rows = [make_trace(n, input="x" * 1_000_000, observations=steps) for n in range(6)]
+    found = as_json(inspect(importer, write_jsonl(importer.home / "a.jsonl", rows), options=("--json",)))
+    assert found["sessions"] == 6
+    assert 0 < found["sampled_sessions"] < 6
+    assert any(text.startswith("of 2 sessions only the first 2,000 values") for text in found["warnings"])
+
+
 def test_repeated_history_and_offloaded_payloads_are_told(importer: Importer) -> None:
     history = {"messages": [{"role": role, "content": role} for role in ("user", "assistant", "user")]}
     rows = [make_trace(1, input=history), make_trace(2, metadata={"langfuseMedia": "media:17"})]

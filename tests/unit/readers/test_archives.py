@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import resource
 import tarfile
+import tracemalloc
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,51 @@ def test_many_members_are_read_in_one_pass_whatever_was_looked_at_before(tmp_pat
     for place in found.places[::7]:  # a glance at the beginning of some
         next(read_records(place, name="", max_record_bytes=99))
     assert values(found) == {f"{n}.jsonl": [{"id": n}] for n in range(300)}
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """So many files may be opened that a process can work, and not one for each archive."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 10, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def many_archives(folder: Path, make: Make) -> Found:
+    for n in range(40):
+        make(folder / str(n), {"a.jsonl": b'{"id": %d}' % n, "b.jsonl": b'{"id": %d}' % -n})
+    return find(folder)
+
+
+@every_kind
+@pytest.mark.usefixtures("few_descriptors")
+def test_archives_that_were_read_hold_neither_descriptors_nor_memory(tmp_path: Path, make: Make) -> None:
+    tracemalloc.start()
+    try:
+        found = many_archives(tmp_path, make)
+        for place in found.places:
+            assert [record.problem for record in read_records(place, name="", max_record_bytes=99)] == [None]
+        assert tracemalloc.get_traced_memory()[0] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@every_kind
+@pytest.mark.usefixtures("few_descriptors")
+def test_an_archive_that_is_left_before_its_last_member_is_closed_for_the_next(tmp_path: Path, make: Make) -> None:
+    found = many_archives(tmp_path, make)
+    firsts = [next(read_records(place, name="", max_record_bytes=99)).data for place in found.places[::2]]
+    assert sorted(data["id"] for data in firsts) == list(range(40))
+
+
+@every_kind
+def test_a_member_that_went_after_the_archive_was_listed_is_a_reject(tmp_path: Path, make: Make) -> None:
+    found = find(make(tmp_path / "a", {"a.jsonl": b'{"id": 1}', "b.jsonl": b'{"id": 2}'}))
+    make(tmp_path / "a", {"a.jsonl": b'{"id": 1}'})
+    assert values(found) == {"a.jsonl": [{"id": 1}], "b.jsonl": ["corrupt"]}
 
 
 @every_kind

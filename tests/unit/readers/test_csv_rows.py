@@ -61,6 +61,22 @@ def test_a_file_that_ends_in_a_quoted_cell_says_so() -> None:
     assert outline(records) == [("line 2", {"id": "1", "a": "x"}), ("line 3", "truncated")]
 
 
+@pytest.mark.parametrize("end", ["", '"x\n', '",z\n'])
+def test_a_quote_that_never_closes_says_how_many_lines_it_took_in(end: str) -> None:
+    lines = "".join(f"{n},z\n" for n in range(3, 100))
+    (before, broken, *after) = read(f'id,a\n1,x\n2,"y\n{lines}100,z{end}'.encode(), "a.csv")
+    assert (before.data, after) == ({"id": "1", "a": "x"}, [])
+    assert broken.position == "line 3"
+    assert broken.problem
+    assert "the row goes on to line 101 (99 lines): is a quote never closed?" in broken.problem.error
+
+
+def test_a_broken_row_of_one_line_asks_for_no_quote_that_closes() -> None:
+    (broken,) = read(b'id,a\n1,"x"y\n', "a.csv")
+    assert broken.problem
+    assert "closed" not in broken.problem.error
+
+
 def test_a_torn_gzip_gives_the_rows_before_the_tear() -> None:
     whole = gzip.compress(b"id,a\n" + b"".join(b"%d,%d\n" % (n, n * 7919 % 1000) for n in range(20_000)))
     records = read(whole[: len(whole) // 2], "a.csv.gz")
