@@ -452,9 +452,10 @@ def _checked_url(url: str) -> str:
             f"a URL ({scheme}://…) with a user name or password in it; leave them out: credentials come from the "
             "environment, as the storage's own tools take them"
         )
-    if scheme.lower() in ("http", "https") and "?" in rest:
+    if scheme.lower() in ("http", "https") and ("?" in rest or "#" in rest):
         raise ValueError(
-            f"a URL ({scheme}://…) with a query, which may be a signature or a token; download the file, and name that"
+            f"a URL ({scheme}://…) with a query or a fragment, which may be a signature or a token; download the file, "
+            "and name that"
         )
     if "::" in url:
         raise ValueError(f"a chained URL ({scheme}…); name the object itself: archives and compression are read anyway")

@@ -69,6 +69,7 @@ class Redaction:
     # --- patterns -----------------------------------------------------------------------------------------
 
     def _clean_trace(self, trace: Trace) -> Trace:
+        """All but times, the revision (which must sort; it is never sent), the status and the types of spans."""
         return replace(
             trace,
             id=self._clean_id(trace.id),
@@ -82,6 +83,8 @@ class Redaction:
             error=self._clean(trace.error),
             system=self._clean(trace.system),
             turns=tuple(self._clean_turn(turn) for turn in trace.turns),
+            models=tuple(self._clean_text(model) for model in trace.models),
+            tokens=self._clean_kinds(trace.tokens),
             metadata=self._clean(trace.metadata),
             origin=self._clean(trace.origin),
             partial=self._clean(trace.partial),
@@ -94,6 +97,7 @@ class Redaction:
             output=self._clean(turn.output),
             retrieval_context=self._clean(turn.retrieval_context),
             error=self._clean(turn.error),
+            tokens=self._clean_kinds(turn.tokens),
             spans=tuple(self._clean_span(span) for span in turn.spans),
         )
 
@@ -106,6 +110,8 @@ class Redaction:
             input=self._clean(span.input),
             output=self._clean(span.output),
             error=self._clean(span.error),
+            model=self._clean(span.model),
+            tokens=self._clean_kinds(span.tokens),
             metadata=self._clean(span.metadata),
         )
 
@@ -121,6 +127,10 @@ class Redaction:
             cleaned = self._clean_text(text)
             return cleaned if cleaned != text else value
         return value
+
+    def _clean_kinds(self, tokens: Mapping[str, int]) -> Mapping[str, int]:
+        """Counts stay numbers, whatever they look like."""
+        return {self._clean_key(kind): count for kind, count in tokens.items()}
 
     def _clean_key(self, key: Any) -> Any:
         # Two keys must not become one: what stands under them would be lost.

@@ -216,6 +216,7 @@ def test_memory_and_files_as_urls(tmp_path: Path) -> None:
         ("s3://key:hush@bucket/a", "user name or password"),
         ("https://hush@example.com/a.jsonl", "user name or password"),
         ("https://example.com/a.jsonl?X-Amz-Signature=hush", "a query"),
+        ("https://example.com/a.jsonl#sig=hush", "a fragment"),
         ("simplecache::s3://bucket/hush", "chained"),
         ("gs://bucket/a", r"needs the package gcsfs: pip install 'trace-import\[gcs\]'"),
         ("az://bucket/a", r"trace-import\[azure\]"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import typing
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -56,6 +58,46 @@ def test_a_pattern_is_gone_from_every_corner_and_counted() -> None:
     assert trace.turns[0].spans[0].metadata == {"card": "[card]", "stamp": 1755849600000000}
     assert trace.turns[0].output == {"said": "[email]"}
     assert counts == {"email": repr(TRACE).count(MAIL), "card": 1}
+
+
+NOT_THE_USERS_WORDS = {
+    "status": Status.COMPLETED,  # one of three
+    "type": "TOOL",  # of a list of ours
+    "revision": "2026-08-22T08:00:00.000000Z",  # a time
+    "started_at": "2026-08-22T08:00:00.000000Z",
+    "ended_at": "2026-08-22T08:00:00.000000Z",
+}
+
+
+def marked(kind: type) -> Any:
+    """A Trace, Turn or Span with the mark in all of its fields, by their types; of a new type it knows nothing."""
+    return kind(
+        **{
+            name: NOT_THE_USERS_WORDS[name] if name in NOT_THE_USERS_WORDS else marked_value(hint, f"{name} {MAIL}")
+            for name, hint in typing.get_type_hints(kind).items()
+        }
+    )
+
+
+def marked_value(hint: Any, text: str) -> Any:
+    parts = typing.get_args(hint)
+    if hint in (bool, int, float) or (parts and set(parts) <= {int, float, type(None)}):
+        return 1
+    if typing.get_origin(hint) is tuple:
+        return (marked(parts[0]) if parts[0] in (Turn, Span) else text,)
+    if typing.get_origin(hint) is Mapping:
+        return {text: 3 if parts[1] is int else [text]}
+    assert hint is Any or hint is str or str in parts, f"no mark for {hint}"
+    return text
+
+
+def test_no_field_of_a_trace_is_forgotten() -> None:
+    trace = marked(Trace)
+    assert repr(trace).count(MAIL) >= 30
+    cleaned, counts = clean(trace, redact=("email",))
+    assert MAIL not in repr(cleaned)
+    assert counts == {"email": repr(trace).count(MAIL)}
+    assert cleaned.tokens == {next(iter(cleaned.tokens)): 3}
 
 
 def test_ids_that_differ_still_differ_and_are_the_same_tomorrow() -> None:
