@@ -81,6 +81,9 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
         f"  {summary['requests']:,} requests, {summary['retries']:,} retries, "
         f"{summary['throttled']:,} times told to wait, {summary['bytes_sent']:,} bytes sent"
     )
+    idle = [rule for rule, count in summary["redacted"].items() if not count]
+    if idle and summary["sessions"]:
+        say(f"  Nothing was found to keep back by {safe(', '.join(idle))}: is it spelled as in the traces?")
     waiting = summary["open_elsewhere"]
     if waiting["sessions"]:
         files = ", ".join(safe(file) for file in waiting["files"][:EMPTY_SHOWN])

@@ -31,8 +31,9 @@ class Redaction:
         self._paths = {parse_path(text): text for text in config.drop}
         self._is_content_free = config.content == "none"
         self._salt = salt
-        self.counts: Counter[str] = Counter()
-        """By rule (its name, the path, "content"): how often."""
+        rules = [*(rule.name for rule in self._rules), *self._paths.values(), *["content"] * self._is_content_free]
+        self.counts = Counter(dict.fromkeys(rules, 0))
+        """By rule (its name, the path, "content"): how often; 0 tells of one that found nothing, perhaps a typo."""
 
     @property
     def is_needed(self) -> bool:
