@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from pipeline.mappers.mapper import Detection
@@ -29,8 +30,24 @@ class Kind(Enum):
     OTHER = "no Langfuse trace (no timestamp, input, output or observations)"
 
 
+_TELLING_VALUES = frozenset(["data", "trace", "traces"])
+"""Under these names the value matters, too."""
+_MOST_NAMES = 64
+
+
 def kind_of(row: Mapping[str, Any]) -> Kind:
     """What this record is."""
+    if len(row) > _MOST_NAMES or not _TELLING_VALUES.isdisjoint(row):
+        return _kind_by_values(row)
+    return _kind_by_names(tuple(row))  # it is asked three times a record, and an export has few sets of names
+
+
+@lru_cache(maxsize=1_000)
+def _kind_by_names(names: tuple[str, ...]) -> Kind:
+    return _kind_by_values(dict.fromkeys(names))
+
+
+def _kind_by_values(row: Mapping[str, Any]) -> Kind:
     if "trace_id" in row or "traceId" in row:
         if "startTime" in row or "start_time" in row or "type" in row:
             return Kind.OBSERVATION
