@@ -72,6 +72,8 @@ class Batch(NamedTuple):
     """Sources that hold pieces, or traces of conversations: with fingerprint, format, and whether they are pieces."""
     read: Mapping[str, int] = {}
     """By source, records read so far, also those that wait for the rest of their trace."""
+    left_out: Sequence[tuple[Part, ...]] = ()
+    """The records of each session that `--limit` leaves to another run."""
     is_limited: bool = False
     """The last one of a run with `--limit`: what is not read is for another run."""
 
@@ -145,6 +147,11 @@ class SessionLedger:
                     sends += [send for send in (self._admit_session(connection, one) for one in sessions) if send]
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
+            for parts in batch.left_out:
+                key = (self._paths[parts[0].source], parts[0].ordinal)
+                # An earlier process of this run, with another limit, may have come to it.
+                if self._is_new or self._earlier(connection, key, len(parts)) is None:
+                    self._ignore(connection, key, "limit", len(parts))
             for source, fingerprint, format, is_scattered in batch.part_files:
                 note_part_file(connection, self._scope, self._paths[source], fingerprint, format, is_scattered)
             note_parts(connection, self._scope, self._paths, batch.parts)
