@@ -125,6 +125,24 @@ def test_parts_that_nobody_finds_any_more_are_told_and_nothing_is_sent(
     assert (row["outcome"], row["error_kind"], row["spans"]) == ("changed", "updated", 3)
 
 
+def test_every_file_of_a_trace_that_lacks_parts_is_read_again_until_they_are_back(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0)])
+    importer.run_here(night)
+    lost = first.read_bytes()
+    first.unlink()
+    write_jsonl(night / "2.jsonl", [observation(1, 1)])
+    write_jsonl(night / "3.jsonl", [observation(1, 2)])
+    assert importer.run_here(night).exit_code == 4
+    first.write_bytes(lost)
+    assert importer.run_here(night).exit_code == 0
+    [row] = read_manifest(importer.last)
+    assert (row["outcome"], row["error_kind"], row["spans"]) == ("changed", "updated", 3)
+    assert importer.run_here(night).summary["records_read"] == 0
+
+
 def test_what_is_left_is_sent_where_the_user_accepts_it(importer: Importer, emulator: RunningEmulator) -> None:
     night = importer.home / "in"
     first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
