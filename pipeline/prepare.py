@@ -41,6 +41,7 @@ class _Collected:
     sessions: list[SessionImport] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     ignored: list[tuple[Part, str]] = field(default_factory=list)
+    left_out: list[tuple[Part, ...]] = field(default_factory=list)
     finished: dict[str, str] = field(default_factory=dict)
     parts: list[tuple[bytes, Mapping[str, Places]]] = field(default_factory=list)
     part_files: list[tuple[str, str, str, bool]] = field(default_factory=list)
@@ -68,7 +69,8 @@ class _Collected:
 
     @property
     def is_full(self) -> bool:
-        count = len(self.sessions) + len(self.rejects) + len(self.ignored) + len(self.parts)
+        parts = len(self.ignored) + len(self.left_out) + len(self.parts)
+        count = len(self.sessions) + len(self.rejects) + parts
         return count >= BATCH_SESSIONS or self.size >= BATCH_BYTES or self.waiting >= BATCH_SCATTERED
 
     def take(self) -> Batch:
@@ -82,8 +84,9 @@ class _Collected:
             self.parts,
             self.part_files,
             dict(self.read),
+            left_out=self.left_out,
         )
-        self.sessions, self.rejects, self.ignored, self.finished = [], [], [], {}
+        self.sessions, self.rejects, self.ignored, self.left_out, self.finished = [], [], [], [], {}
         self.parts, self.part_files, self.touched = [], [], set()
         self.size = self.waiting = 0
         return batch
@@ -231,7 +234,7 @@ class _Preparation:
             if self._is_stopping():
                 return
             if self._sessions >= self._limit:
-                self._collected.ignored += [(part, "limit") for part in group.parts]
+                self._leave_out(group.parts)
                 self._charge(group.parts)
             else:
                 lost = self._lost("trace", group.key, group.present)
@@ -283,7 +286,7 @@ class _Preparation:
             if not group.parts:  # nothing of it is new
                 continue
             if self._sessions >= self._limit:
-                self._collected.ignored += [(part, "limit") for part in group.parts]
+                self._leave_out(group.parts)
             else:
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
                 lost = group.missing or self._lost("conversation", group.key, group.present)
@@ -353,6 +356,10 @@ class _Preparation:
         """For the index. What it says of lost parts stays, so that the next night misses them, too."""
         if lost is None and self._job.config.limit is None:
             self._collected.parts.append((key, places))
+
+    def _leave_out(self, parts: tuple[Part, ...]) -> None:
+        if parts:
+            self._collected.left_out.append(parts)
 
     def _rejecting(
         self, parts: tuple[Part, ...], mapper: Mapper | None, stage: str, trace_id: str | None = None

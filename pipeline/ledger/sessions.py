@@ -72,6 +72,8 @@ class Batch(NamedTuple):
     """Sources that hold pieces, or traces of conversations: with fingerprint, format, and whether they are pieces."""
     read: Mapping[str, int] = {}
     """By source, records read so far, also those that wait for the rest of their trace."""
+    left_out: Sequence[tuple[Part, ...]] = ()
+    """The records of each session that `--limit` leaves to another run."""
     is_limited: bool = False
     """The last one of a run with `--limit`: what is not read is for another run."""
 
@@ -125,7 +127,7 @@ class SessionLedger:
         """By path: the last run before this one that read the file, once somebody asks."""
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
-        """By path: records whose sessions are on their way."""
+        """By path: records whose sessions are on their way, or lack parts."""
         self._has_upload_rejects = not is_new
         """Are there any that a later outcome could make untrue? A run that goes on may have some."""
 
@@ -145,6 +147,11 @@ class SessionLedger:
                     sends += [send for send in (self._admit_session(connection, one) for one in sessions) if send]
             for part, reason in batch.ignored:
                 self._ignore(connection, (self._paths[part.source], part.ordinal), reason, 1)
+            for parts in batch.left_out:
+                key = (self._paths[parts[0].source], parts[0].ordinal)
+                # An earlier process of this run, with another limit, may have come to it.
+                if self._is_new or self._earlier(connection, key, len(parts)) is None:
+                    self._ignore(connection, key, "limit", len(parts))
             for source, fingerprint, format, is_scattered in batch.part_files:
                 note_part_file(connection, self._scope, self._paths[source], fingerprint, format, is_scattered)
             note_parts(connection, self._scope, self._paths, batch.parts)
@@ -223,6 +230,9 @@ class SessionLedger:
         )
         if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
             decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
+        if decision.error_kind == PARTS_MISSING:
+            # The index does not learn where these lie: all of their files are read again until the others are back.
+            self.open_records.update(self._paths[part.source] for part in session.parts)
         if decision.outcome is Outcome.DUPLICATE and session.has_earlier_parts:
             return None  # the run goes on: its entry, made when all of its files were read, counts these records, too
         if decision.displaces and known is not None:
@@ -259,12 +269,12 @@ class SessionLedger:
         Not so where it was made of fewer records: then it saw not all of the trace.
         """
         entry = connection.execute(
-            "SELECT custom_id, outcome, records FROM entry WHERE run = ? AND path = ? AND ordinal = ?",
+            "SELECT custom_id, outcome, records, error_kind FROM entry WHERE run = ? AND path = ? AND ordinal = ?",
             (self._run, *key),
         ).fetchone()
         if entry is not None:
             is_rejected = entry[1] == Outcome.REJECTED and not self._policy.retry_rejected
-            is_final = (entry[1] in _FINAL or is_rejected) and entry[2] == records
+            is_final = (entry[1] in _FINAL or is_rejected) and entry[2] == records and entry[3] != PARTS_MISSING
             return _CHARGED if is_final else str(entry[0])
         is_ignored = connection.execute(
             "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)

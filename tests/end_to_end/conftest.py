@@ -17,6 +17,7 @@ import pytest
 
 from pipeline import load_config, run_import
 from pipeline.emulator import RunningEmulator, running_emulator
+from pipeline.report.snapshot import Stop
 from pipeline.results import RunResult
 from tests.invariants import KEY, PAYLOAD
 
@@ -105,7 +106,7 @@ class Importer:
         command = self.command("run", *sources, options=options)
         return subprocess.Popen(command, env=self.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run_here(self, *sources: Path | str, **settings: Any) -> RunResult:
+    def run_here(self, *sources: Path | str, stop: Stop | None = None, **settings: Any) -> RunResult:
         """The same in this process: quicker to start. `upload__max_at_once=8` sets upload.max_at_once."""
         overrides = {
             "source.paths": [str(source) for source in sources],
@@ -114,7 +115,7 @@ class Importer:
             "state_dir": self.state,
         }
         overrides |= {name.replace("__", "."): value for name, value in settings.items()}
-        return run_import(load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY}))
+        return run_import(load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY}), stop=stop)
 
 
 def many(importer: Importer, count: int, **fields: Any) -> Path:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from pipeline.emulator import RunningEmulator, running_emulator
+from pipeline.report.snapshot import Stop
+from pipeline.results import RunResult
 from tests.end_to_end.conftest import Importer, make_trace, wait_until, write_jsonl
 from tests.invariants import check_invariants, posts, read_manifest, read_rejects, read_summary
 
@@ -120,6 +123,24 @@ def test_parts_that_nobody_finds_any_more_are_told_and_nothing_is_sent(
     assert importer.run(night).code == 0, "the file is back"
     [row] = [row for row in read_manifest(importer.last) if row["trace_id"] == "t-1"]
     assert (row["outcome"], row["error_kind"], row["spans"]) == ("changed", "updated", 3)
+
+
+def test_every_file_of_a_trace_that_lacks_parts_is_read_again_until_they_are_back(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0)])
+    importer.run_here(night)
+    lost = first.read_bytes()
+    first.unlink()
+    write_jsonl(night / "2.jsonl", [observation(1, 1)])
+    write_jsonl(night / "3.jsonl", [observation(1, 2)])
+    assert importer.run_here(night).exit_code == 4
+    first.write_bytes(lost)
+    assert importer.run_here(night).exit_code == 0
+    [row] = read_manifest(importer.last)
+    assert (row["outcome"], row["error_kind"], row["spans"]) == ("changed", "updated", 3)
+    assert importer.run_here(night).summary["records_read"] == 0
 
 
 def test_what_is_left_is_sent_where_the_user_accepts_it(importer: Importer, emulator: RunningEmulator) -> None:
@@ -485,6 +506,43 @@ def test_a_limit_counts_whole_traces(importer: Importer, emulator: RunningEmulat
     summary = check_invariants(emulator, importer.last)
     assert (summary["outcomes"], summary["records_ignored"]) == ({"created": 4}, {"limit": 15})
     assert importer.run(importer.home / "1.jsonl").code == 0
+    assert len(emulator.sessions()) == 9
+
+
+def run_and_stop(importer: Importer, emulator: RunningEmulator, source: Path, **settings: Any) -> RunResult:
+    """A run that is asked to stop once the server has a session."""
+    emulator.set_latency(50)
+    before = len(posts(emulator))
+    stop = Stop()
+
+    def watch() -> None:
+        wait_until(lambda: len(posts(emulator)) > before)
+        stop.request()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = importer.run_here(source, stop=stop, upload__max_at_once=1, **settings)
+    watcher.join()
+    emulator.set_latency(0)
+    return result
+
+
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+@pytest.mark.parametrize(("first", "second"), [(4, None), (None, 4), (4, 2)])
+def test_a_stopped_run_may_go_on_with_another_limit(
+    importer: Importer, emulator: RunningEmulator, first: int | None, second: int | None, session_per: str
+) -> None:
+    rows = [observation(t, s, session_id=f"c-{t}") for t in range(9) for s in range(2)]
+    source = write_jsonl(importer.home / "1.jsonl", rows)
+    per = {"source__session_per": session_per}
+    stopped = run_and_stop(importer, emulator, source, limit=first, **per)
+    assert stopped.exit_code == 75
+    check_invariants(emulator, stopped.folder)
+    result = importer.run_here(source, limit=second, **per)
+    code = 0 if second is None else 75  # what the first process would have sent, and this one may not, is pending
+    assert (result.exit_code, result.summary["run_id"]) == (code, stopped.summary["run_id"])
+    check_invariants(emulator, result.folder)
+    assert importer.run_here(source, **per).exit_code == 0
     assert len(emulator.sessions()) == 9
 
 
