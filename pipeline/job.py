@@ -115,7 +115,20 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     parts = PartIndex(database, scope)
     with parts:
         known_scattered = parts.formats()
+        indexed = parts.files()
     scattered = known_scattered | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
+    if scattered:
+        # What was read before a format was known to come in pieces is not in the index, and may be one of them.
+        not_indexed = [file for file in unchanged if str(file) not in indexed]
+        again = [
+            source
+            for source in recognise(config, not_indexed, is_any_done=True)
+            if source.mapper is not None and source.mapper.name in scattered
+        ]
+        runs.forget_done([paths[source.name] for source in again], target=target, mapping_sha256=mapping_sha256)
+        unchanged = [file for file in unchanged if file not in {source.place for source in again}]
+        in_order = {str(file): number for number, file in enumerate(files)}
+        sources = tuple(sorted([*sources, *again], key=lambda source: in_order[source.name]))
     is_joined = bool(scattered) or config.source.session_per == "conversation"
     run, killed = _begin_or_continue(
         config,

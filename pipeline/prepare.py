@@ -166,8 +166,8 @@ class _Preparation:
                     finished = self._finished if has_waiting else collected.finished
                     is_open = source.name in self._open
                     finished[source.name] = _OPEN if is_open else fingerprint_or_gone(source.place)
-            if has_waiting and source.mapper is not None:
-                is_scattered = source.mapper.name in self._scattered_formats
+            is_scattered = source.mapper is not None and source.mapper.name in self._scattered_formats
+            if (has_waiting or is_scattered) and source.mapper is not None:
                 collected.part_files.append((source.name, source.fingerprint, source.mapper.name, is_scattered))
             collected.touched.add(source.name)
             if self._is_surprised():

@@ -499,6 +499,26 @@ def test_traces_and_observations_tables_join(importer: Importer, emulator: Runni
     assert session["context"]["turns"][0]["input"] == "Where is parcel 1?"
 
 
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+@pytest.mark.parametrize("name", ["0.jsonl", "9.jsonl"])
+def test_rows_of_traces_that_were_read_before_any_observation_came_join_them(
+    importer: Importer, emulator: RunningEmulator, name: str, session_per: str
+) -> None:
+    night = importer.home / "in"
+    settings = {"source__session_per": session_per, "upload__on_change": "update"}
+    row = make_trace(1, id="t-1", session_id="c-1", tags=["of the row"])
+    write_jsonl(night / "1.jsonl", [row])
+    importer.run_here(night, **settings)
+    write_jsonl(night / name, [observation(1, 0, session_id="c-1"), observation(1, 1, session_id="c-1")])
+    result = importer.run_here(night, **settings)
+    check_invariants(emulator, result.folder)
+    [session] = emulator.sessions()
+    assert session["metadata"]["tags"] == ["of the row"]
+    [changed] = read_manifest(result.folder)
+    assert (changed["error_kind"], changed["spans"]) == ("updated", 2)
+    assert importer.run_here(night, **settings).summary["records_read"] == 0
+
+
 def test_a_limit_counts_whole_traces(importer: Importer, emulator: RunningEmulator) -> None:
     write_jsonl(importer.home / "1.jsonl", shuffled(*[observation(t, s) for t in range(9) for s in range(3)]))
     done = importer.run(importer.home / "1.jsonl", options=["--limit", "4"])
