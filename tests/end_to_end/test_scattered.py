@@ -143,6 +143,25 @@ def test_every_file_of_a_trace_that_lacks_parts_is_read_again_until_they_are_bac
     assert importer.run_here(night).summary["records_read"] == 0
 
 
+def test_a_conversation_is_not_sent_with_what_is_left_of_an_earlier_trace(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night, per = importer.home / "in", {"source__session_per": "conversation", "upload__on_change": "update"}
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0, session_id="c-1")])
+    write_jsonl(night / "2.jsonl", [observation(1, 1, session_id="c-1")])
+    importer.run_here(night, **per)
+    lost = first.read_bytes()
+    first.unlink()
+    write_jsonl(night / "3.jsonl", [observation(2, 0, session_id="c-1")])
+    result = importer.run_here(night, **per)
+    [row] = read_manifest(result.folder)
+    assert (result.exit_code, row["outcome"], row["error_kind"]) == (4, "changed", "parts_missing")
+    first.write_bytes(lost)
+    result = importer.run_here(night, **per)
+    [row] = read_manifest(result.folder)
+    assert (result.exit_code, row["error_kind"], row["turns"], row["spans"]) == (0, "updated", 2, 3)
+
+
 def test_what_is_left_is_sent_where_the_user_accepts_it(importer: Importer, emulator: RunningEmulator) -> None:
     night = importer.home / "in"
     first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
