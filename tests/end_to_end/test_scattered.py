@@ -585,6 +585,20 @@ def test_a_stopped_run_may_go_on_with_another_limit(
     assert len(emulator.sessions()) == 9
 
 
+def test_a_stopped_run_does_not_go_on_with_files_that_another_job_has_done(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    for span in range(2):
+        write_jsonl(night / f"{span}.jsonl", [observation(trace, span) for trace in range(9)])
+    assert run_and_stop(importer, emulator, night).exit_code == 75
+    assert importer.run_here(night / "0.jsonl").exit_code == 0
+    result = importer.run_here(night)
+    assert result.exit_code == 0
+    check_invariants(emulator, result.folder)
+    assert len(emulator.sessions()) == 9
+
+
 def test_scratch_files_do_not_stay(importer: Importer, emulator: RunningEmulator) -> None:
     write_jsonl(importer.home / "1.jsonl", [observation(1)])
     importer.run(importer.home / "1.jsonl")
