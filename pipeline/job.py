@@ -115,7 +115,20 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     parts = PartIndex(database, scope)
     with parts:
         known_scattered = parts.formats()
+        indexed = parts.files()
     scattered = known_scattered | {source.mapper.name for source in sources if source.mapper and source.is_scattered}
+    if scattered:
+        # What was read before a format was known to come in pieces is not in the index, and may be one of them.
+        not_indexed = [file for file in unchanged if str(file) not in indexed]
+        again = [
+            source
+            for source in recognise(config, not_indexed, is_any_done=True)
+            if source.mapper is not None and source.mapper.name in scattered
+        ]
+        runs.forget_done([paths[source.name] for source in again], target=target, mapping_sha256=mapping_sha256)
+        unchanged = [file for file in unchanged if file not in {source.place for source in again}]
+        in_order = {str(file): number for number, file in enumerate(files)}
+        sources = tuple(sorted([*sources, *again], key=lambda source: in_order[source.name]))
     is_joined = bool(scattered) or config.source.session_per == "conversation"
     run, killed = _begin_or_continue(
         config,
@@ -126,6 +139,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         clock,
         results_dir,
         is_joined=is_joined,
+        done=frozenset(str(file) for file in unchanged),
     )
     finished_before = {source.path for source in runs.sources(run) if source.state == "done"}
     # Files that an earlier process of this run finished count in this run: they are not "unchanged".
@@ -182,12 +196,13 @@ def _begin_or_continue(
     results_dir: Path,
     *,
     is_joined: bool,
+    done: frozenset[str],
 ) -> tuple[RunRow, RunRow | None]:
     sources_key = hashlib.sha256("\n".join(sorted(config.source.paths)).encode()).hexdigest()
     interrupted = runs.find_interrupted(target, sources_key, mapping_sha256)
     killed = None
     if interrupted is not None:
-        if _is_same_input(runs.sources(interrupted), fingerprints, is_joined=is_joined):
+        if _is_same_input(runs.sources(interrupted), fingerprints, is_joined=is_joined, done=done):
             folder = _make_folder(config.output_dir or interrupted.folder)
             return runs.go_on(interrupted, folder=folder, config_sha256=config.sha256()), None
         if runs.is_killed(interrupted):
@@ -206,14 +221,18 @@ def _begin_or_continue(
     return run, killed
 
 
-def _is_same_input(sources: Sequence[SourceRow], fingerprints: Mapping[str, str], *, is_joined: bool) -> bool:
+def _is_same_input(
+    sources: Sequence[SourceRow], fingerprints: Mapping[str, str], *, is_joined: bool, done: frozenset[str]
+) -> bool:
     """May a run go on with these files? What is new is read, too, and what is done may be gone.
 
     Not so where records of several files are joined (`is_joined`): another file may hold more of a session that this
-    run has sent and counted already, so that it needs a run of its own.
+    run has sent and counted already, so that it needs a run of its own. And where another job has `done` one of its
+    files meanwhile, that is not read again, and what this run charged to it would be charged once more.
     """
     if is_joined:
-        return {source.path: source.fingerprint for source in sources} == fingerprints
+        is_as_it_was = {source.path: source.fingerprint for source in sources} == fingerprints
+        return is_as_it_was and all(source.state in ("unchanged", "done") for source in sources if source.path in done)
     return all(
         source.fingerprint == fingerprints.get(source.path, source.fingerprint if source.state == "done" else None)
         for source in sources

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline import json_text
 from pipeline.assembly.conversations import Conversations
-from pipeline.assembly.earlier import add_earlier_pieces, add_earlier_traces
+from pipeline.assembly.earlier import add_earlier_pieces, add_earlier_traces, lost_parts
 from pipeline.assembly.scattered import Gathered, Scattered
 from pipeline.errors import RejectedError, StoppedError, UsageError
 from pipeline.filters import Verdict
@@ -166,8 +166,8 @@ class _Preparation:
                     finished = self._finished if has_waiting else collected.finished
                     is_open = source.name in self._open
                     finished[source.name] = _OPEN if is_open else fingerprint_or_gone(source.place)
-            if has_waiting and source.mapper is not None:
-                is_scattered = source.mapper.name in self._scattered_formats
+            is_scattered = source.mapper is not None and source.mapper.name in self._scattered_formats
+            if (has_waiting or is_scattered) and source.mapper is not None:
                 collected.part_files.append((source.name, source.fingerprint, source.mapper.name, is_scattered))
             collected.touched.add(source.name)
             if self._is_surprised():
@@ -237,7 +237,7 @@ class _Preparation:
                 self._leave_out(group.parts)
                 self._charge(group.parts)
             else:
-                lost = self._lost("trace", group.key, group.present)
+                lost = lost_parts(self._job, "trace", group.key, group.present)
                 self._assemble(group, lost, held_from)
                 self._note(group.key, group.places, lost)
             self._collected.ignored += group.ignored
@@ -289,7 +289,7 @@ class _Preparation:
                 self._leave_out(group.parts)
             else:
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
-                lost = group.missing or self._lost("conversation", group.key, group.present)
+                lost = group.missing or lost_parts(self._job, "conversation", group.key, group.present)
                 origin = _Origin(group.parts, data, group.repairs, group.is_young, lost, group.has_earlier_parts)
                 self._add_session(group.trace, group.mapper, origin, traces=group.traces)
                 self._note(group.key, group.places, lost)
@@ -346,11 +346,6 @@ class _Preparation:
             self._collected.add(session)
             if session.is_mended and not origin.repairs:  # of several records, nobody knows any more which one it was
                 self._collected.repaired[origin.parts[0].source] += 1
-
-    def _lost(self, what: str, key: bytes, present: frozenset[int]) -> str | None:
-        """What earlier runs read and this one does not find any more, in words."""
-        path = self._job.parts.lost(key, present) if self._job.config.assembly.missing_parts == "report" else None
-        return f"earlier parts of this {what} were in {path}, and are not there any more" if path is not None else None
 
     def _note(self, key: bytes, places: Mapping[str, Places], lost: str | None) -> None:
         """For the index. What it says of lost parts stays, so that the next night misses them, too."""

@@ -88,10 +88,12 @@ class Conversations:
         self._count += 1
         self._insert(self._count, trace, mapper, parts, repairs, is_young, missing, trace_key)
 
-    def add_earlier(self, trace: Trace, mapper: Mapper, trace_key: bytes | None = None) -> None:
+    def add_earlier(
+        self, trace: Trace, mapper: Mapper, trace_key: bytes | None = None, missing: str | None = None
+    ) -> None:
         """Keep a trace that an earlier run read: it stands before all that this one reads, and is charged there."""
         self._count_earlier += 1
-        self._insert(_BEFORE_ALL + self._count_earlier, trace, mapper, (), {}, False, None, trace_key)
+        self._insert(_BEFORE_ALL + self._count_earlier, trace, mapper, (), {}, False, missing, trace_key)
 
     def has(self, trace_key: bytes) -> bool:
         """Was this trace brought together from pieces in this run?"""

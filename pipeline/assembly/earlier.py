@@ -52,10 +52,12 @@ def add_earlier_traces(
     """Add the traces of the conversations that are there which earlier runs read, as far as they are found."""
     with Scattered(scratch_dir, name="earlier") as scattered:
 
-        def add(trace: Trace | None, mapper: Mapper, trace_key: bytes | None = None) -> None:
+        def add(
+            trace: Trace | None, mapper: Mapper, trace_key: bytes | None = None, missing: str | None = None
+        ) -> None:
             cleaned = job.redaction.trace(trace) if isinstance(trace, Trace) else None
             if cleaned is not None and cleaned.conversation_id is not None:
-                conversations.add_earlier(cleaned, mapper, trace_key)
+                conversations.add_earlier(cleaned, mapper, trace_key, missing)
 
         def take(record: Record, mapper: Mapper, key: bytes) -> None:
             piece = mapper.piece_of(record.data) if mapper.piece_of is not None else None
@@ -73,7 +75,13 @@ def add_earlier_traces(
                 whole = group.mapper.map_trace(next(group.values())) if group.whole else group.assembled()
             except (RejectedError, *DEFECTS):
                 continue  # it was none on its own night, either
-            add(whole, group.mapper, group.key)
+            add(whole, group.mapper, group.key, lost_parts(job, "trace", group.key, group.present))
+
+
+def lost_parts(job: Job, what: str, key: bytes, present: frozenset[int]) -> str | None:
+    """What earlier runs read and this one does not find any more, in words."""
+    path = job.parts.lost(key, present) if job.config.assembly.missing_parts == "report" else None
+    return f"earlier parts of this {what} were in {path}, and are not there any more" if path is not None else None
 
 
 def _read_again(job: Job, keys: Iterator[list[bytes]], take: Take, is_stopping: Callable[[], bool]) -> None:

@@ -99,6 +99,13 @@ class PartIndex:
         rows = self._query("SELECT DISTINCT format FROM part_file WHERE is_scattered AND scope = ?", (self._scope,))
         return frozenset(row[0] for row in rows)
 
+    def files(self) -> frozenset[str]:
+        """Those whose records were read as pieces: all that they hold is in the index."""
+        if self._connection is None:
+            return frozenset()
+        query = "SELECT p.path FROM part_file f JOIN path p ON p.id = f.path WHERE f.is_scattered AND f.scope = ?"
+        return frozenset(row[0] for row in self._query(query, (self._scope,)))
+
     def _find(self, keys: Sequence[bytes]) -> list[Found]:
         marks = ", ".join("?" * len(keys))
         rows = self._query(

@@ -321,6 +321,14 @@ class RunLedger:
                 done.append(path)
         return done
 
+    def forget_done(self, paths: Sequence[int], *, target: int, mapping_sha256: str) -> None:
+        """These files are read again, by this run and, should it not come to their end, by the next one."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM main.done_file WHERE target = ? AND path = ? AND mapping_sha256 = ?",
+                [(target, path, mapping_sha256) for path in paths],
+            )
+
     def records_read(self, run: RunRow) -> int:
         """Records of this run that earlier processes read."""
         return int(self._one("SELECT coalesce(sum(records_read), 0) FROM source WHERE run = ?", (run.number,))[0])

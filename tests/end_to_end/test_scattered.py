@@ -143,6 +143,25 @@ def test_every_file_of_a_trace_that_lacks_parts_is_read_again_until_they_are_bac
     assert importer.run_here(night).summary["records_read"] == 0
 
 
+def test_a_conversation_is_not_sent_with_what_is_left_of_an_earlier_trace(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night, per = importer.home / "in", {"source__session_per": "conversation", "upload__on_change": "update"}
+    first = write_jsonl(night / "1.jsonl", [observation(1, 0, session_id="c-1")])
+    write_jsonl(night / "2.jsonl", [observation(1, 1, session_id="c-1")])
+    importer.run_here(night, **per)
+    lost = first.read_bytes()
+    first.unlink()
+    write_jsonl(night / "3.jsonl", [observation(2, 0, session_id="c-1")])
+    result = importer.run_here(night, **per)
+    [row] = read_manifest(result.folder)
+    assert (result.exit_code, row["outcome"], row["error_kind"]) == (4, "changed", "parts_missing")
+    first.write_bytes(lost)
+    result = importer.run_here(night, **per)
+    [row] = read_manifest(result.folder)
+    assert (result.exit_code, row["error_kind"], row["turns"], row["spans"]) == (0, "updated", 2, 3)
+
+
 def test_what_is_left_is_sent_where_the_user_accepts_it(importer: Importer, emulator: RunningEmulator) -> None:
     night = importer.home / "in"
     first = write_jsonl(night / "1.jsonl", [observation(1, 0), observation(1, 1)])
@@ -499,6 +518,26 @@ def test_traces_and_observations_tables_join(importer: Importer, emulator: Runni
     assert session["context"]["turns"][0]["input"] == "Where is parcel 1?"
 
 
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+@pytest.mark.parametrize("name", ["0.jsonl", "9.jsonl"])
+def test_rows_of_traces_that_were_read_before_any_observation_came_join_them(
+    importer: Importer, emulator: RunningEmulator, name: str, session_per: str
+) -> None:
+    night = importer.home / "in"
+    settings = {"source__session_per": session_per, "upload__on_change": "update"}
+    row = make_trace(1, id="t-1", session_id="c-1", tags=["of the row"])
+    write_jsonl(night / "1.jsonl", [row])
+    importer.run_here(night, **settings)
+    write_jsonl(night / name, [observation(1, 0, session_id="c-1"), observation(1, 1, session_id="c-1")])
+    result = importer.run_here(night, **settings)
+    check_invariants(emulator, result.folder)
+    [session] = emulator.sessions()
+    assert session["metadata"]["tags"] == ["of the row"]
+    [changed] = read_manifest(result.folder)
+    assert (changed["error_kind"], changed["spans"]) == ("updated", 2)
+    assert importer.run_here(night, **settings).summary["records_read"] == 0
+
+
 def test_a_limit_counts_whole_traces(importer: Importer, emulator: RunningEmulator) -> None:
     write_jsonl(importer.home / "1.jsonl", shuffled(*[observation(t, s) for t in range(9) for s in range(3)]))
     done = importer.run(importer.home / "1.jsonl", options=["--limit", "4"])
@@ -543,6 +582,20 @@ def test_a_stopped_run_may_go_on_with_another_limit(
     assert (result.exit_code, result.summary["run_id"]) == (code, stopped.summary["run_id"])
     check_invariants(emulator, result.folder)
     assert importer.run_here(source, **per).exit_code == 0
+    assert len(emulator.sessions()) == 9
+
+
+def test_a_stopped_run_does_not_go_on_with_files_that_another_job_has_done(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    night = importer.home / "in"
+    for span in range(2):
+        write_jsonl(night / f"{span}.jsonl", [observation(trace, span) for trace in range(9)])
+    assert run_and_stop(importer, emulator, night).exit_code == 75
+    assert importer.run_here(night / "0.jsonl").exit_code == 0
+    result = importer.run_here(night)
+    assert result.exit_code == 0
+    check_invariants(emulator, result.folder)
     assert len(emulator.sessions()) == 9
 
 
