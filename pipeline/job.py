@@ -70,7 +70,7 @@ class Job:
         for name, after in list(finished.items()):
             path = self.paths[name]
             if after != self.fingerprints[path]:
-                del finished[name]  # it grew while it was read: the next run reads it again
+                del finished[name]  # it grew while it was read, or holds what a later night wants: it is read again
             elif self.sessions.open_records[path] == 0:
                 ready[path] = after
                 del finished[name]

@@ -4,7 +4,8 @@ What fits into memory stays there. The rest goes to files, chosen by the key's f
 appended; later one file after the other is gone through. Only the heads of one file are held at a time, the bodies are
 read where they lie, so that the values of one key may be larger than memory.
 
-Measured on shuffled spans of 1 KB (tests/benchmarks/assembly.py): see there, beside a table in SQLite.
+Measured with 300,000 values of 1 KB (tests/benchmarks/assembly.py), µs of CPU a value, in and out: this 3.5, a table in
+SQLite with an index 7.6.
 """
 
 from __future__ import annotations

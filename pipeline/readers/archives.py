@@ -15,6 +15,7 @@ import tarfile
 import weakref
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Slot:
         self._archive = weakref.ref(archive)
 
 
-class Archive:
+class Archive(ABC):
     """One archive: what is in it, and its members one after the other."""
 
     errors: tuple[type[Exception], ...]
@@ -170,12 +171,13 @@ class Archive:
         again = self._names[path]
         return Member(self, number, path if again == 1 else f"{path} ({again})", size, problem)
 
+    @abstractmethod
     def _list(self) -> Iterator[tuple[int, str, int, bool]]:
         """Number, path, size of each file in it, and whether it is encrypted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _open(self, number: int) -> IO[bytes]:
-        raise NotImplementedError
+        """The content of one file in it."""
 
 
 def archive_at(place: Place, max_bytes: int, slot: Slot) -> Archive:
