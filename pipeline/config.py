@@ -39,6 +39,9 @@ _HIDDEN = frozenset(["api_key", "base_dir", "id_salt", "origin", "target_name"])
 """Fields of Config that are not the user's to write."""
 _MAX_ARCHIVE_BYTES = 107_374_182_400
 _FILTERS = ("since", "until_trace_time", "ids", "where", "sample")
+Extent = Literal["session", "turns", "full"]
+"""How much of a trace is imported: the session alone, its turns as well, or all, with the spans."""
+TurnsMode = Literal["auto", "detailed", "batch"]
 CUSTOM_ID_FIELDS = ("source", "id", "conversation_id", "name", "user_id", "environment", "format")
 
 
@@ -176,7 +179,9 @@ class MappingConfig(_Section):
     content: Literal["full", "none"] = "full"
     """none: ids, names of steps, models, times and counts only."""
     max_value_bytes: int = Field(default=1_048_576, ge=1_024)
-    """A longer text in the context or metadata is cut, and the cut is marked."""
+    """A longer text is cut, and the cut is marked."""
+    stopping_reason: str = Field(default="IMPORTED", min_length=1)
+    """What the end of a session that ended well is called. Whether a goal was achieved, no import can know."""
 
     @field_validator("custom_id")
     @classmethod
@@ -236,7 +241,12 @@ class UploadConfig(_Section):
     record_deadline_seconds: float = Field(default=300, gt=0)
     """Time for one session's attempts; pauses for the whole run do not count."""
     max_rejected: int = Field(default=0, ge=0)
-    on_change: Literal["auto", "update", "report"] = "auto"
+    turns: TurnsMode = "auto"
+    """detailed: one request a turn; batch: plain messages, up to 100 a request, without latency, tokens and cost; auto:
+    in batches where there are no such figures."""
+    on_change: Literal["auto", "update", "report", "recreate"] = "auto"
+    on_existing: Literal["leave", "complete"] = "leave"
+    """A session that the server had, and not from this ledger: leave it alone, or add the turns that it lacks."""
     on_conflict: Literal["report", "keep_first"] = "report"
     retry_rejected: bool = False
     transport: Literal["auto", "pyreqwest", "httpx"] = "auto"
@@ -295,6 +305,8 @@ class Config(_Section):
     upload: UploadConfig = UploadConfig()
     rejects: RejectsConfig = RejectsConfig()
     stop: StopConfig = StopConfig()
+    extent: Extent = Field(default="full", alias="import")
+    """session: each session alone, what was said in its context; turns: and its turns; full: and their spans."""
     state_dir: Path = Field(default=Path(".trace-import"), validate_default=True)
     output_dir: Path | None = None
     keep_runs: int = Field(default=30, ge=1)
@@ -339,10 +351,13 @@ class Config(_Section):
     def mapping_sha256(self) -> str:
         """Hash of what decides how a record becomes a session: another one means that files are read again."""
         archive_bytes = self.source.max_archive_bytes
+        hidden = {"stopping_reason"} if self.extent == "session" else None
+        sent = {} if self.extent == "session" else {"import": self.extent, "turns": self.upload.turns}
         return _sha256(
             {
                 "revision": MAPPING_REVISION,
-                "mapping": self.mapping.model_dump(mode="json"),
+                "mapping": self.mapping.model_dump(mode="json", exclude=hidden),
+                **sent,
                 "name": self.source.name,
                 "format": self.source.format,
                 "session_per": self.source.session_per,
@@ -389,7 +404,7 @@ def load_config(
         for name in sections:
             place = _section(place, name, where)
         place[leaf] = value
-    has_unknown = not data.keys() <= Config.model_fields.keys() or (
+    has_unknown = not data.keys() <= set(_keys_of(Config)) or (
         isinstance(data.get("source"), dict) and not data["source"].keys() <= SourceConfig.model_fields.keys()
     )
     if not has_unknown and ("source" not in data or not _section(data, "source", where).get("paths")):
@@ -566,11 +581,17 @@ def _explain(error: ValidationError, where: str) -> str:
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Config
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field is not None else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation
-    return [name for name in model.model_fields if model is not Config or name not in _HIDDEN]
+    return [name for name in _keys_of(model) if model is not Config or name not in _HIDDEN]
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
+    """As a user writes them: `import` is no name that Python would let a field have."""
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _sha256(value: Any) -> str:

@@ -89,7 +89,12 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     try:
         redaction = Redaction(config.mapping, salt=_salt(config))
         to_session = session_mapper(
-            config.mapping, redaction, source_name=config.source.name, over_record=config.source.format == "custom"
+            config.mapping,
+            redaction,
+            source_name=config.source.name,
+            over_record=config.source.format == "custom",
+            extent=config.extent,
+            turns=config.upload.turns,
         )
         trace_filter(config.source, clock.wall())  # a wrong condition is told before anything begins
     except UsageError as error:
@@ -103,7 +108,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         target,
         mapping_sha256,
         without_rejects=config.upload.retry_rejected,
-        without_updatable=config.upload.on_change == "update",
+        without_updatable=config.upload.on_change in ("update", "recreate"),
     )
     now = {file: mark_of(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
@@ -158,7 +163,11 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         target=target,
         paths=paths,
         unchanged_paths=[paths[str(file)] for file in unchanged],
-        policy=Policy(on_change=config.upload.on_change, retry_rejected=config.upload.retry_rejected),
+        policy=Policy(
+            on_change=config.upload.on_change,
+            retry_rejected=config.upload.retry_rejected,
+            completes_existing=config.upload.on_existing == "complete",
+        ),
         keep_records=config.includes_record,
         scope=scope,
     )

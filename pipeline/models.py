@@ -141,6 +141,43 @@ class Part(NamedTuple):
     raw: bytes
 
 
+class SpanImport(Struct, frozen=True):
+    """A span as it will be sent: JSON without the ids, which hang on the turn's."""
+
+    body: bytes
+    seed: bytes
+    """16 bytes of what it is and says."""
+    parent: int | None
+    """Which span of its turn is its parent; that one comes before it."""
+
+
+class TurnImport(Struct, frozen=True):
+    """A turn as it will be sent: JSON without the session."""
+
+    body: bytes
+    messages: bytes | None
+    """The same as two messages of a batch, without brackets; None where a batch cannot say all of it."""
+    print: bytes
+    """8 bytes of what was asked and answered: by it a turn on the server is known again."""
+    spans: tuple[SpanImport, ...]
+
+
+class Content(Struct, frozen=True):
+    """What a session holds beside itself."""
+
+    extent: str
+    """turns, or full: with their spans."""
+    turns: tuple[TurnImport, ...]
+    finish: bytes | None
+    """The body that ends it; None: it has not ended."""
+    sha256: str
+
+    @property
+    def spans(self) -> int:
+        """How many, in all turns."""
+        return sum([len(turn.spans) for turn in self.turns])
+
+
 class SessionImport(Struct, frozen=True, kw_only=True):
     """What is to be sent for one session; `context` and `metadata` are JSON already, serialised once."""
 
@@ -175,6 +212,8 @@ class SessionImport(Struct, frozen=True, kw_only=True):
     """Its last span is so new that more may come (assembly.settle_minutes)."""
     has_earlier_parts: bool = False
     """Files that were done before hold more of its records; they are charged there."""
+    content: Content | None = None
+    """Turns and spans, where they are sent as such; else the context holds what was said."""
 
 
 class Reject(NamedTuple):

@@ -13,21 +13,28 @@ from typing import Any
 import orjson
 
 from pipeline import __version__, json_text
-from pipeline.models import SessionImport
+from pipeline.models import SessionImport, Status
+
+NOTHING = b"null"
+"""The context of a session that has none: it is not sent, and an update takes away what was there."""
 
 
 def create_body(session: SessionImport, custom_id: str, *, version_id: str, ledger_id: str) -> bytes:
     """The JSON body of `POST /sessions`."""
-    return b'{"versionId":%b,"customId":%b,"isProduction":false,%b}' % (
+    is_open = session.content is not None  # its turns are still to come
+    return b'{"versionId":%b,"customId":%b,"isProduction":false,"status":"%b",%b%b}' % (
         orjson.dumps(version_id),
         orjson.dumps(custom_id),
-        _rest(session, ledger_id),
+        Status.PENDING.encode() if is_open else session.status.encode(),
+        b"" if session.context == NOTHING else b'"context":%b,' % session.context,
+        _metadata(session, ledger_id),
     )
 
 
-def update_body(session: SessionImport, *, ledger_id: str) -> bytes:
-    """The JSON body of `PATCH /sessions/{id}`: sending it twice changes nothing more."""
-    return b"{%b}" % _rest(session, ledger_id)
+def update_body(session: SessionImport, *, ledger_id: str, status: str | None) -> bytes:
+    """The JSON body of `PATCH /sessions/{id}`: sending it twice changes nothing more. `status` None: it stays."""
+    state = b"" if status is None else b'"status":"%b",' % status.encode()
+    return b'{%b"context":%b,%b}' % (state, session.context, _metadata(session, ledger_id))
 
 
 def payload_sha256(status: str, context: bytes, metadata: bytes) -> str:
@@ -49,13 +56,7 @@ def stored_sha256s(status: str, context: Any, metadata: Mapping[str, Any]) -> fr
     return frozenset(payload_sha256(status, json_text.encode(value), encoded) for value in contexts)
 
 
-def _rest(session: SessionImport, ledger_id: str) -> bytes:
+def _metadata(session: SessionImport, ledger_id: str) -> bytes:
     mark = orjson.dumps({"ledger": ledger_id, "sha256": session.payload_sha256, "version": __version__})
     comma = b"," if len(session.metadata) > 2 else b""
-    return b'"status":"%b","context":%b,"metadata":%b%b"trace_import":%b}' % (
-        session.status.encode(),
-        session.context,
-        session.metadata[:-1],
-        comma,
-        mark,
-    )
+    return b'"metadata":%b%b"trace_import":%b}' % (session.metadata[:-1], comma, mark)

@@ -43,6 +43,8 @@ class Preflight:
         self._clock = clock
         self._chance = chance
         self._is_stopping = is_stopping
+        self._product_id: str | None = None
+        """Of the version, once it was asked about."""
 
     async def resolve_version(self) -> str:
         """The version that this run sends to. A product is resolved here, once, not anew by the API at each POST.
@@ -66,6 +68,20 @@ class Preflight:
             ) from error
         return version_id
 
+    async def closed_policy(self, version_id: str) -> str | None:
+        """What the product does with a turn for a closed session (api-contract 2.5); None where it does not say."""
+        try:
+            product_id = self._config.target.product_id or self._product_id
+            if product_id is None:
+                return None
+            product = await self._patiently(lambda: self._client.get_product(product_id))
+        except RejectedError as error:
+            log.warning(
+                "product_not_read of %s: %s; closed sessions are opened before turns are sent", version_id, error
+            )
+            return None
+        return product.closedSessionInferenceCreationPolicy
+
     async def _check_version(self, version_id: str) -> None:
         base_url = self._config.target.base_url
         try:
@@ -79,6 +95,7 @@ class Preflight:
                 kind="unknown_version",
                 status=error.status,
             ) from error
+        self._product_id = version.productId
         if version.id != version_id or version.deletedAt is not None:
             raise FatalError(f"version {version_id} was deleted; choose another one", kind="deleted_version")
 

@@ -125,6 +125,8 @@ class _Import:
             client.on_quota = pace.hinted
             preflight = Preflight(client, pace, self._snapshot.counts, config, clock, chance, self._is_stopping)
             version_id = await preflight.resolve_version()
+            sends_turns = config.extent != "session"
+            closed_policy = await preflight.closed_policy(version_id) if sends_turns else None
             self._uploader = Uploader(
                 client,
                 pace,
@@ -133,6 +135,8 @@ class _Import:
                 in_ledger_thread=self._in_ledger_thread,
                 ledger_id=self._ledger_id,
                 version_id=version_id,
+                run_id=self._job.run.id,
+                closed_policy=closed_policy,
                 config=config.upload,
                 clock=clock,
                 chance=chance,

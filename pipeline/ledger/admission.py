@@ -15,6 +15,11 @@ PARTS_MISSING = "parts_missing"
 UPDATE_REJECTED = "update_rejected"
 """The error kind of a changed session whose change the API refused for good: the session stands as it was."""
 
+CONTENT_REJECTED = "content_rejected"
+"""The error kind of a session of which the API refused a turn, or its end, for good: a part of it is there."""
+SPANS_REJECTED = "spans_rejected"
+"""The error kind of a session that is there with all its turns, and of which the API refused spans."""
+
 
 class Known(NamedTuple):
     """A row of the ledger's session table; the order of the fields is that of the query that reads it."""
@@ -38,19 +43,28 @@ class Known(NamedTuple):
     seen_revision: str | None
     seen_sha256: str
     """Of the trace that was seen last, whether or not it was sent."""
+    extent: str | None
+    turns: int | None
+    content_sha256: str | None
+    spans_sha256: str | None
+    is_changing: int
+    """A change of it was begun, and nobody knows how far it came."""
 
 
 class Policy(NamedTuple):
     """What the configuration says about changes and rejects."""
 
-    on_change: Literal["auto", "update", "report"]
+    on_change: Literal["auto", "update", "report", "recreate"]
     retry_rejected: bool
+    completes_existing: bool = False
+    """Add to sessions of others what they lack?"""
 
 
 class Decision(NamedTuple):
-    """`action`: create (POST), update (PATCH), replace (either, once the earlier one is settled), none, ignore."""
+    """`action`: create (POST), update (PATCH), complete (add turns and spans), recreate (another in its place), replace
+    (create or update, once the earlier one is settled), none, ignore."""
 
-    action: Literal["create", "update", "replace", "none", "ignore"]
+    action: Literal["create", "update", "complete", "recreate", "replace", "none", "ignore"]
     outcome: Outcome = Outcome.PENDING
     error_kind: str | None = None
     error: str | None = None
@@ -131,13 +145,26 @@ def _again_in_this_input(session: SessionImport, known: Known) -> Decision:
     )
 
 
+_EXTENTS = (None, "turns", "full")
+
+
 def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Decision:
+    content = session.content
+    wanted, there = (_EXTENTS.index(extent) for extent in (content.extent if content else None, known.extent))
+    is_ours = known.state == "created"
     if session.trace_sha256 == known.trace_sha256:
-        if session.payload_sha256 == known.payload_sha256:
-            kind = known.error_kind if known.state == "existing" else None  # other_payload stays so
-            return Decision("none", Outcome.SKIPPED, kind)
-        if policy.on_change == "update" and known.state == "created":
+        if wanted > there and (is_ours or policy.completes_existing):
+            return Decision("complete")
+        is_same = session.payload_sha256 == known.payload_sha256 and (
+            content is None or not is_ours or content.sha256 == known.content_sha256
+        )
+        if wanted < there or is_same:
+            # other_payload stays so
+            return Decision("none", Outcome.SKIPPED, None if is_ours else known.error_kind)
+        if policy.on_change == "update" and is_ours:
             return Decision("update")
+        if policy.on_change == "recreate" and is_ours:
+            return Decision("recreate")
         return Decision(
             "none",
             Outcome.SKIPPED,
@@ -147,11 +174,11 @@ def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Dec
         )
     if session.revision and known.revision and session.revision < known.revision:
         return Decision("ignore", error_kind="superseded")
-    if known.state == "created":
-        if policy.on_change == "update":
+    if is_ours:
+        if policy.on_change == "update" or (policy.on_change != "report" and contains(session.facts, known.facts)):
             return Decision("update")
-        if policy.on_change == "auto" and contains(session.facts, known.facts):
-            return Decision("update")
+        if policy.on_change == "recreate":
+            return Decision("recreate")
     kind, why = "reported", "it does not merely add to the one imported before"
     if known.state == "existing":
         kind, why = "other_payload", "the session on the server is not this ledger's"

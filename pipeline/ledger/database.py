@@ -15,9 +15,9 @@ from typing import IO
 
 from pipeline.errors import StoppedError, UsageError
 
-SCHEMA_VERSION = 3
-_READABLE_SCHEMAS = frozenset([2, 3])
-"""Of a ledger that is only read: what 3 adds is looked for before it is used."""
+SCHEMA_VERSION = 4
+_READABLE_SCHEMAS = frozenset([2, 3, 4])
+"""Of a ledger that is only read: what 3 and 4 add is looked for before it is used."""
 CACHE_KIB = 32_768
 CANNOT_EXIST = (FileNotFoundError, NotADirectoryError, FileExistsError, PermissionError)
 """A folder that cannot be made for one of these will not be made by waiting."""
@@ -41,7 +41,10 @@ CREATE TABLE session (
     http_status INTEGER, error_kind TEXT, error TEXT,
     settled_run INTEGER,             -- the run that settled it first
     seen_run INTEGER NOT NULL, seen_path INTEGER NOT NULL, seen_ordinal INTEGER NOT NULL, seen_revision TEXT,
-    seen_sha256 TEXT NOT NULL        -- of the trace seen last, sent or not
+    seen_sha256 TEXT NOT NULL,       -- of the trace seen last, sent or not
+    extent TEXT,                     -- what it holds beside itself: null (nothing), turns, full (and spans)
+    turns INTEGER, content_sha256 TEXT, spans_sha256 TEXT,
+    is_changing INTEGER NOT NULL DEFAULT 0   -- settled, and a change of it was begun
 );
 CREATE UNIQUE INDEX session_by_custom_id ON session (custom_id, target);
 
@@ -52,7 +55,8 @@ CREATE TABLE run (
     folder TEXT NOT NULL, processes INTEGER NOT NULL DEFAULT 1,
     requests INTEGER NOT NULL DEFAULT 0, retries INTEGER NOT NULL DEFAULT 0,
     throttled INTEGER NOT NULL DEFAULT 0, bytes_sent INTEGER NOT NULL DEFAULT 0,
-    peak_rss_bytes INTEGER NOT NULL DEFAULT 0
+    peak_rss_bytes INTEGER NOT NULL DEFAULT 0,
+    alive_at TEXT                    -- when it was last known to send
 );
 CREATE TABLE source (
     run INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT,
@@ -107,6 +111,15 @@ CREATE TABLE part (
     places BLOB NOT NULL,            -- ordinal and identity of each record, 8 bytes each
     PRIMARY KEY (trace, scope, path)
 ) WITHOUT ROWID;
+"""
+
+_TO_4 = """
+ALTER TABLE session ADD COLUMN extent TEXT;
+ALTER TABLE session ADD COLUMN turns INTEGER;
+ALTER TABLE session ADD COLUMN content_sha256 TEXT;
+ALTER TABLE session ADD COLUMN spans_sha256 TEXT;
+ALTER TABLE session ADD COLUMN is_changing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN alive_at TEXT;
 """
 
 _ROLLBACK = """
@@ -164,8 +177,9 @@ class LedgerLock:
 class Database:
     """One connection, used by one thread at a time; every change is a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, file: Path, *, has_past: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, file: Path, *, has_past: bool, past_schema: int = 0) -> None:
         self.connection = connection
+        self.past_schema = past_schema
         self.file = file
         """The ledger that outlives the run; of a shadow the one that it stands before."""
         self.has_past = has_past
@@ -218,10 +232,12 @@ def open_database(state_dir: Path) -> Database:
         connection = _connect(file.as_uri())
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        schema = connection.execute("PRAGMA user_version").fetchone()[0]
+        if schema == 0:
             _create(connection, str(uuid.uuid4()))
-        elif connection.execute("PRAGMA user_version").fetchone()[0] == 2:
-            connection.executescript(f"BEGIN IMMEDIATE;{_SINCE_3}PRAGMA user_version = 3;COMMIT;")
+        elif schema in (2, 3):
+            added = _SINCE_3 if schema == 2 else ""
+            connection.executescript(f"BEGIN IMMEDIATE;{added}{_TO_4}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
         try:
             _require_schema(connection, file, known=frozenset([SCHEMA_VERSION]))
         except UsageError:
@@ -254,7 +270,8 @@ def open_shadow(state_dir: Path) -> Database:
                 connection.close()
                 raise
         _create(connection, ledger_id)
-        return Database(connection, file, has_past=has_past)
+        past_schema = connection.execute("PRAGMA past.user_version").fetchone()[0] if has_past else 0
+        return Database(connection, file, has_past=has_past, past_schema=past_schema)
 
 
 @contextlib.contextmanager

@@ -308,7 +308,7 @@ class RunLedger:
                     "coalesce(sum(e.error_kind != 'other_payload' AND s.state = 'created'), 0) "
                     "FROM entry e JOIN session s ON s.custom_id = e.custom_id AND s.target = ? "
                     "WHERE e.run = ? AND e.path = ? "
-                    "AND e.error_kind IN ('reported', 'other_payload', 'mapping_changed')",
+                    "AND e.error_kind IN ('reported', 'other_payload', 'mapping_changed', 'turns_differ')",
                     (target, run.number, path),
                 ).fetchone()
                 connection.execute(

@@ -14,6 +14,7 @@ from pipeline.ledger.admission import (
     IN_DOUBT_STATES,
     PARTS_MISSING,
     SETTLED_STATES,
+    SPANS_REJECTED,
     UPDATE_REJECTED,
     Decision,
     Known,
@@ -43,6 +44,8 @@ _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
 _COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
 """All of the session table but the row's number, which is another one in a shadow."""
+_OLD_COLUMNS = _COLUMNS.removesuffix(", extent, turns, content_sha256, spans_sha256, is_changing")
+"""Of a ledger before schema 4."""
 _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
 )
@@ -98,6 +101,14 @@ def _take(custom_ids: set[str], session: SessionImport) -> bool:
     return True
 
 
+def _rejected_spans(done: Settlement) -> Reject:
+    """They came from some of the session's records; nobody knows any more from which."""
+    session = done.send.session
+    return Reject(
+        session.parts[0], "upload", SPANS_REJECTED, done.refused_spans or "", session.trace_id, session.format
+    )
+
+
 class SessionLedger:
     """The sessions of one run on one target."""
 
@@ -128,6 +139,9 @@ class SessionLedger:
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way, or lack parts."""
+        last = "SELECT max(alive_at) FROM main.run WHERE target = ?"
+        self.alive_at: str | None = database.connection.execute(last, (target,)).fetchone()[0]
+        """When an earlier process was last known to send to this target; None: nobody knows."""
         self._has_upload_rejects = not is_new
         """Are there any that a later outcome could make untrue? A run that goes on may have some."""
 
@@ -228,7 +242,8 @@ class SessionLedger:
         decision = decide(
             session, known, key, self._run, self._policy, is_seen_one_sent=self._is_seen_one_sent(connection, known)
         )
-        if decision.action == "update" and known is not None and self._was_refused(connection, session, known):
+        is_change = decision.action in ("update", "complete", "recreate")
+        if is_change and known is not None and self._was_refused(connection, session, known):
             decision = Decision("none", Outcome.CHANGED, UPDATE_REJECTED, known.error, decision.displaces)
         if decision.error_kind == PARTS_MISSING:
             # The index does not learn where these lie: all of their files are read again until the others are back.
@@ -261,6 +276,9 @@ class SessionLedger:
             known.state,
             is_older=known.state in SETTLED_STATES and known.settled_run != self._run,
             grows_from=known.payload_sha256 if grows else None,
+            turns_before=known.turns or 0,
+            spans_before=known.spans_sha256,
+            is_changing=bool(known.is_changing),
         )
 
     def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int], records: int) -> str | None:
@@ -323,8 +341,9 @@ class SessionLedger:
         query = f"SELECT {_KNOWN} FROM main.session WHERE custom_id = ? AND target = ?"
         row = connection.execute(query, (custom_id, self._target)).fetchone()
         if row is None and self._database.has_past:  # its first time here: from now on it lives in the shadow
+            columns = _COLUMNS if self._database.past_schema >= 4 else _OLD_COLUMNS
             brought_over = connection.execute(
-                f"INSERT INTO main.session ({_COLUMNS}) SELECT {_COLUMNS} FROM past.session "
+                f"INSERT INTO main.session ({columns}) SELECT {columns} FROM past.session "
                 "WHERE custom_id = ? AND target = ?",
                 (custom_id, self._target),
             )
@@ -422,13 +441,18 @@ class SessionLedger:
 
     # --- sending ------------------------------------------------------------------------------------------
 
-    def intend(self, sends: Sequence[Send], version_id: str) -> None:
-        """Write that these are about to leave, and where to: before their first byte does."""
+    def intend(self, sends: Sequence[Send], version_id: str, alive_at: str | None = None) -> None:
+        """Write that these are about to leave, where to and when: before their first byte does."""
         with self._database.transaction() as connection:
+            connection.execute("UPDATE run SET alive_at = ? WHERE number = ?", (alive_at, self._run))
             connection.executemany(
                 "UPDATE session SET state = 'sent', version_id = ? "
                 "WHERE id = ? AND state NOT IN ('created', 'existing')",
                 [(send.version_id or version_id, send.row) for send in sends],
+            )
+            connection.executemany(
+                "UPDATE session SET is_changing = 1 WHERE id = ? AND state IN ('created', 'existing')",
+                [(send.row,) for send in sends if send.session.content is not None],
             )
 
     def withdraw(self, sends: Sequence[Send]) -> None:
@@ -436,7 +460,15 @@ class SessionLedger:
         with self._database.transaction() as connection:
             connection.executemany(
                 "UPDATE session SET state = ? WHERE id = ? AND state = 'sent'",
-                [(send.state if send.state not in (None, "rejected") else "pending", send.row) for send in sends],
+                [
+                    (send.state if send.state not in (None, "rejected") else "pending", send.row)
+                    for send in sends
+                    if send.action == "create"
+                ],
+            )
+            connection.executemany(
+                "UPDATE session SET is_changing = ? WHERE id = ? AND state IN ('created', 'existing')",
+                [(send.is_changing, send.row) for send in sends if send.action != "create"],
             )
 
     def settle(
@@ -444,18 +476,19 @@ class SessionLedger:
         settlements: Sequence[Settlement],
         traffic: Traffic = NO_TRAFFIC,
         found_per_second: float | None = None,
+        alive_at: str | None = None,
     ) -> None:
         """Write how these ended: the session's row and the run's row change together, or not at all.
 
-        `found_per_second`: the API's limit, where it is known better than before.
+        `found_per_second`: the API's limit, where it is known better than before; `alive_at`: now.
         """
         with self._database.transaction() as connection:
             for change, alike in groupby(settlements, change_of):
                 self._settle_alike(connection, change, list(alike))
             connection.execute(
                 "UPDATE run SET requests = requests + ?, retries = retries + ?, throttled = throttled + ?, "
-                "bytes_sent = bytes_sent + ? WHERE number = ?",
-                (*traffic, self._run),
+                "bytes_sent = bytes_sent + ?, alive_at = coalesce(?, alive_at) WHERE number = ?",
+                (*traffic, alive_at, self._run),
             )
             if found_per_second is not None:
                 connection.execute("INSERT OR REPLACE INTO pace VALUES (?, ?)", (self._target, found_per_second))
@@ -483,6 +516,10 @@ class SessionLedger:
                         for part in done.send.session.parts
                     ],
                 )
+        if change.has_refused_spans:
+            for done in settlements:
+                reject = _rejected_spans(done)
+                self._write_reject(connection, reject, repeated=False)
         connection.executemany(settle_session(change), [session_values(done, change, run) for done in settlements])
 
     # --- rejects ------------------------------------------------------------------------------------------

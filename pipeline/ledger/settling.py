@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
-from pipeline.ledger.admission import SETTLED_STATES, UPDATE_REJECTED
+from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, UPDATE_REJECTED
 from pipeline.models import Outcome, SessionImport
+from pipeline.prints import spans_sha256
 
 _STATE_OF = {
     Outcome.CREATED: "created",
@@ -29,7 +30,7 @@ class Send(NamedTuple):
     key: tuple[int, int]
     custom_id: str
     session: SessionImport
-    action: Literal["create", "update", "replace"]
+    action: Literal["create", "update", "complete", "recreate", "replace"]
     version_id: str | None
     """The version that an earlier intent named; None: the run's."""
     session_id: str | None
@@ -39,6 +40,12 @@ class Send(NamedTuple):
     """It was settled by an earlier run."""
     grows_from: str | None = None
     """Hash of the payload that an earlier process may have stored, where this trace contains that one."""
+    turns_before: int = 0
+    """So many turns of it were settled,"""
+    spans_before: str | None = None
+    """with these spans (prints.spans_sha256)."""
+    is_changing: bool = False
+    """An earlier process may have begun this change, or another one."""
 
 
 class Settlement(NamedTuple):
@@ -57,12 +64,15 @@ class Settlement(NamedTuple):
     first_sent_at: str | None = None
     settled_at: str | None = None
     latency_ms: float | None = None
+    refused_spans: str | None = None
+    """Which spans the API did not take, and why."""
 
     @property
     def is_refused(self) -> bool:
-        """Did the API refuse it for good: the session, or its change?"""
+        """Did the API refuse it for good: the session, its change, or what it holds?"""
         is_update = self.outcome is Outcome.CHANGED and self.error_kind == UPDATE_REJECTED
-        return is_update or self.outcome is Outcome.REJECTED
+        is_content = self.outcome is Outcome.FAILED and self.error_kind == CONTENT_REJECTED
+        return is_update or is_content or self.outcome is Outcome.REJECTED
 
 
 class Traffic(NamedTuple):
@@ -88,6 +98,8 @@ class Change(NamedTuple):
     """Settled for the first time, not changed."""
     has_version: bool
     is_refused: bool
+    is_applied: bool
+    has_refused_spans: bool
 
 
 def change_of(done: Settlement) -> Change:
@@ -95,6 +107,8 @@ def change_of(done: Settlement) -> Change:
     state = _STATE_OF.get(done.outcome)
     if done.outcome is Outcome.CHANGED and done.session_id is not None:
         state = "created"  # ours, by its mark
+    if done.outcome is Outcome.FAILED and done.session_id is not None:
+        state = "unknown"  # a part of it is there: the next run looks before it sends
     if done.outcome is Outcome.PENDING and not done.is_in_doubt:
         state = "pending"  # it did not leave, or was refused: nothing of it is in flight
     content: Literal["sent", "unknown", "same"] = "same"
@@ -103,7 +117,15 @@ def change_of(done: Settlement) -> Change:
     elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
         content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
     is_new = done.outcome is not Outcome.CHANGED
-    return Change(state, content, is_new, done.version_id is not None, done.is_refused)
+    return Change(
+        state,
+        content,
+        is_new,
+        done.version_id is not None,
+        done.is_refused,
+        done.is_applied,
+        done.refused_spans is not None,
+    )
 
 
 def entry_values(done: Settlement, run: int) -> tuple[Any, ...]:
@@ -139,6 +161,8 @@ def settle_session(change: Change) -> str:
         columns += ["trace_sha256 = ?", "payload_sha256 = ?", "facts = ?", "revision = ?"]
     if change.has_version:
         columns.append("version_id = ?")
+    if change.is_applied:
+        columns += ["extent = ?", "turns = ?", "content_sha256 = ?", "spans_sha256 = ?", "is_changing = 0"]
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
 
@@ -157,5 +181,9 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
         values += ["", "", UNKNOWN_FACTS, None]
     if change.has_version:
         values.append(done.version_id)
+    if change.is_applied:
+        content = session.content
+        known = (content.extent, len(content.turns), content.sha256, spans_sha256(content.turns)) if content else ()
+        values += known or (None, None, None, None)
     values.append(done.send.row)
     return values

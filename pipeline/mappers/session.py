@@ -9,6 +9,7 @@ test case id here, so none can be sent. The `metadata` of a session holds
 | trace_id, conversation_id, name, started_at, ended_at, user_id, tags, environment, release, version | the trace |
 | models, tokens, cost (USD), error, origin | the trace |
 | partial | why it is not all of the trace, where that can be seen |
+| turn_times, turn_tokens | by turn, where turns are sent: start and end, and the kinds of tokens that no field takes |
 | custom_id | the full id, where it was too long or had characters that an id should not have |
 | repaired, cut | what was replaced while reading and what was cut to `max_value_bytes`, counted |
 | the keys of mapping.metadata | the configuration |
@@ -25,11 +26,13 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from pipeline import json_text
-from pipeline.config import MappingConfig
+from pipeline.config import Extent, MappingConfig, TurnsMode
 from pipeline.errors import RejectedError, UsageError
 from pipeline.facts import WrittenTurn, facts, trace_sha256, write_turns
+from pipeline.mappers.content import TURN_KEYS, Mended, content_of, untold
 from pipeline.mappers.custom import compile_expression
-from pipeline.models import Part, SessionImport, Trace, plain
+from pipeline.mappers.cutting import cut
+from pipeline.models import Content, Part, SessionImport, Trace, plain
 from pipeline.payload import payload_sha256
 from pipeline.redaction.clean import Redaction
 
@@ -45,13 +48,20 @@ _OWN_KEYS = (
 )
 # fmt: on
 _own_values = attrgetter(*_OWN_KEYS)
-_RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS])
+_RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS, *TURN_KEYS])
 
 SessionMapper = Callable[..., SessionImport]
+NOTHING_MENDED = Mended(0, {})
 
 
 def session_mapper(
-    config: MappingConfig, redaction: Redaction, *, source_name: str | None, over_record: bool
+    config: MappingConfig,
+    redaction: Redaction,
+    *,
+    source_name: str | None,
+    over_record: bool,
+    extent: Extent = "session",
+    turns: TurnsMode = "auto",
 ) -> SessionMapper:
     """Compile the mapping once; the result turns (trace, data, parts, repairs, family, format) into a session.
 
@@ -60,6 +70,8 @@ def session_mapper(
     What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
 
     `over_record`: expressions see the record (format: custom) instead of the trace.
+    `extent`: beyond the session itself, its turns and spans are written as such, and the context holds the system
+    prompt instead of what was said.
     Raises UsageError for an expression that does not compile.
     """
     context_of = compile_expression(config.context, "mapping.context") if config.context else None
@@ -80,6 +92,16 @@ def session_mapper(
         own_context = None if context_of is None else _checked_context(redaction.value(context_of(seen)))
         written = _written_turns(trace)
         metadata = _metadata(trace)
+        content, mended = None, NOTHING_MENDED
+        if extent != "session":
+            content, mended = content_of(
+                trace,
+                with_spans=extent == "full",
+                in_batches={"auto": None, "batch": True, "detailed": False}[turns],
+                stopping_reason=config.stopping_reason,
+                max_value_bytes=config.max_value_bytes,
+            )
+            metadata |= untold(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
         trace_id = _content_id(data) if is_numbered else trace.id
         full_id = _fill_template(config.custom_id, trace, source_name or family, trace_id or "", format)
@@ -89,7 +111,7 @@ def session_mapper(
         for key, value_of in extra.items():
             metadata[key] = redaction.value(value_of(seen))
         context, metadata_bytes, is_mended = _serialise(
-            trace, written, own_context, metadata, repairs, config.max_value_bytes
+            trace, written, own_context, metadata, repairs, config.max_value_bytes, content, mended
         )
         return SessionImport(
             custom_id=custom_id,
@@ -110,7 +132,8 @@ def session_mapper(
             partial=trace.partial,
             **assembled,
             is_mended=is_mended,
-            size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
+            size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000 + _size(content),
+            content=content,
         )
 
     return to_session
@@ -185,27 +208,41 @@ def _serialise(
     metadata: dict[str, Any],
     repairs: Mapping[str, int],
     max_value_bytes: int,
+    content: Content | None,
+    mended: Mended,
 ) -> tuple[bytes, bytes, bool]:
     """Context and metadata, and whether values had to be replaced or cut. `own_context`: None, or the mapping's."""
-    context_bytes, in_context = _serialised_context(trace, written, own_context)
+    if own_context is None and content is not None:
+        own_context = None if trace.system is None else {"system": trace.system}
+        context_bytes, in_context = json_text.encode_counted(own_context)
+    else:
+        context_bytes, in_context = _serialised_context(trace, written, own_context)
     metadata_bytes, in_metadata = json_text.encode_counted(metadata)
-    cut = 0
+    cuts = mended.cut
     if len(context_bytes) > max_value_bytes or len(metadata_bytes) > max_value_bytes:
-        context, cut_in_context = _cut(_context(trace) if own_context is None else own_context, max_value_bytes)
-        metadata, cut_in_metadata = _cut(metadata, max_value_bytes)
-        cut = cut_in_context + cut_in_metadata
+        whole = _context(trace) if own_context is None and content is None else own_context
+        context, cut_in_context = cut(whole, max_value_bytes)
+        metadata, cut_in_metadata = cut(metadata, max_value_bytes)
+        cuts += cut_in_context + cut_in_metadata
         context_bytes = json_text.encode(context)
-    is_mended = bool(repairs or in_context or in_metadata or cut)
+    is_mended = bool(repairs or in_context or in_metadata or mended.repairs or cuts)
     if is_mended:
         counted = dict(repairs)
-        for kind in {*in_context, *in_metadata} - set(repairs):
-            counted[kind] = in_context.get(kind, 0) + in_metadata.get(kind, 0)
+        for kind in {*in_context, *in_metadata, *mended.repairs} - set(repairs):
+            counted[kind] = sum(found.get(kind, 0) for found in (in_context, in_metadata, mended.repairs))
         if counted:
             metadata["repaired"] = counted
-        if cut:
-            metadata["cut"] = cut
+        if cuts:
+            metadata["cut"] = cuts
         metadata_bytes = json_text.encode(metadata)
     return context_bytes, metadata_bytes, is_mended
+
+
+def _size(content: Content | None) -> int:
+    if content is None:
+        return 0
+    turns = sum([len(turn.body) + 500 for turn in content.turns])
+    return turns + sum([len(span.body) + 300 for turn in content.turns for span in turn.spans])
 
 
 def _serialised_context(
@@ -217,25 +254,6 @@ def _serialised_context(
         with contextlib.suppress(json_text.InexactError):
             return _written_context(trace, written), json_text.NO_REPAIRS
     return json_text.encode_counted(_context(trace))
-
-
-def _cut(value: Any, limit: int) -> tuple[Any, int]:
-    """Texts longer than `limit` bytes are cut there, with a mark at the cut; returns how many were."""
-    if isinstance(value, str):
-        if len(value) * 4 <= limit:
-            return value, 0
-        encoded = value.encode("utf-8", "replace")
-        if len(encoded) <= limit:
-            return value, 0
-        kept = encoded[:limit].decode("utf-8", "ignore")
-        return f"{kept}… [cut: {limit} of {len(encoded)} bytes kept]", 1
-    if isinstance(value, dict):
-        pairs = {key: _cut(inner, limit) for key, inner in value.items()}
-        return {key: inner for key, (inner, _) in pairs.items()}, sum(count for _, count in pairs.values())
-    if isinstance(value, (list, tuple)):
-        items = [_cut(inner, limit) for inner in value]
-        return [inner for inner, _ in items], sum(count for _, count in items)
-    return value, 0
 
 
 # --- identity ---------------------------------------------------------------------------------------------

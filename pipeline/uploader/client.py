@@ -49,6 +49,8 @@ class StoredSession(BaseModel):
     status: str | None = None
     context: Any = None
     metadata: dict[str, Any] | None = None
+    stoppingReason: str | None = None  # noqa: N815
+    error: str | None = None
     createdAt: str | None = None  # noqa: N815
 
 
@@ -76,6 +78,15 @@ class StoredVersion(BaseModel):
     deletedAt: str | None = None  # noqa: N815
 
 
+class StoredProduct(BaseModel):
+    """A product as the API returns it (api-contract 6)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    id: str
+    closedSessionInferenceCreationPolicy: str | None = None  # noqa: N815
+
+
 class NoRouteError(RejectedError):
     """This server does not know the route: what answered 404 is not the API but the web server (api-contract 1.2)."""
 
@@ -93,6 +104,7 @@ _read_created = msgspec.json.Decoder(Created).decode
 _SESSION: TypeAdapter[StoredSession] = TypeAdapter(StoredSession)
 _SESSIONS: TypeAdapter[list[StoredSession]] = TypeAdapter(list[StoredSession])
 _VERSION: TypeAdapter[StoredVersion] = TypeAdapter(StoredVersion)
+_PRODUCT: TypeAdapter[StoredProduct] = TypeAdapter(StoredProduct)
 _VERSIONS: TypeAdapter[list[StoredVersion]] = TypeAdapter(list[StoredVersion])
 
 
@@ -131,9 +143,9 @@ class Client:
 
     async def create_session(self, body: bytes, *, custom_id: str, version_id: str) -> Created:
         """POST /sessions. The answer must echo what was sent: if it does not, our identity rule is void."""
-        answer = await self._send("POST", "/sessions", body)
+        answer = await self.send("POST", "/sessions", body)
         if not 200 <= answer.status < 300:
-            raise self._error(answer, creates=True)
+            raise self.error_of(answer, creates=True)
         try:
             session = _read_created(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -155,32 +167,36 @@ class Client:
 
     async def update_session(self, session_id: str, body: bytes) -> None:
         """PATCH /sessions/{id}."""
-        answer = await self._send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
+        answer = await self.send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
         if not 200 <= answer.status < 300:
-            raise self._error(answer, creates=False)
+            raise self.error_of(answer, creates=False)
 
     async def find_sessions(self, custom_ids: Sequence[str], version_id: str) -> list[StoredSession]:
         """GET /sessions: those of the ids that the API shows; what it returns beside them is left out."""
-        answer = await self._send("GET", find_query(custom_ids, version_id), None)
-        sessions = self._parse(_SESSIONS, answer)
+        answer = await self.send("GET", find_query(custom_ids, version_id), None)
+        sessions = self.parse(_SESSIONS, answer)
         wanted = set(custom_ids)
         return [item for item in sessions if item.customId in wanted and item.versionId == version_id]
 
     async def get_session(self, session_id: str) -> StoredSession:
         """GET /sessions/{id}; what the API does not show is a RejectedError of status 404."""
-        answer = await self._send("GET", f"/sessions/{quote(session_id, safe='')}", None)
-        session: StoredSession = self._parse(_SESSION, answer)
+        answer = await self.send("GET", f"/sessions/{quote(session_id, safe='')}", None)
+        session: StoredSession = self.parse(_SESSION, answer)
         if session.id != session_id:
             raise RejectedError(f"asked for {session_id}, the API answered with {session.id}", kind="identity_broken")
         return session
 
+    async def open_session(self, session_id: str) -> None:
+        """PATCH /sessions/{id}: it takes turns again."""
+        await self.update_session(session_id, b'{"status":"PENDING"}')
+
     async def rename_session(self, session_id: str, custom_id: str) -> None:
         """PATCH /sessions/{id} with another custom id; ExistsError where that one is taken."""
         body = orjson.dumps({"customId": custom_id})
-        answer = await self._send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
+        answer = await self.send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
         if answer.status == 409 or (answer.status == 400 and _says_exists(message_of(answer))):
             raise ExistsError(message_of(answer, self._secret))
-        session: StoredSession = self._parse(_SESSION, answer)
+        session: StoredSession = self.parse(_SESSION, answer)
         if (session.id, session.customId) != (session_id, custom_id):
             raise RejectedError(
                 f"the API answered {answer.status} to the new custom id and kept the old one", kind="not_renamed"
@@ -188,14 +204,14 @@ class Client:
 
     async def delete_session(self, session_id: str) -> None:
         """DELETE /sessions/{id}; of one that is deleted already, a RejectedError of status 404."""
-        answer = await self._send("DELETE", f"/sessions/{quote(session_id, safe='')}", None)
+        answer = await self.send("DELETE", f"/sessions/{quote(session_id, safe='')}", None)
         if not 200 <= answer.status < 300:
-            raise self._error(answer, creates=False)
+            raise self.error_of(answer, creates=False)
 
     async def get_version(self, version_id: str) -> StoredVersion:
         """GET /versions/{id}."""
-        answer = await self._send("GET", f"/versions/{quote(version_id, safe='')}", None)
-        version: StoredVersion = self._parse(_VERSION, answer)
+        answer = await self.send("GET", f"/versions/{quote(version_id, safe='')}", None)
+        version: StoredVersion = self.parse(_VERSION, answer)
         return version
 
     async def versions_of(self, product_id: str) -> list[StoredVersion]:
@@ -203,7 +219,7 @@ class Client:
         found: list[StoredVersion] = []
         while True:
             query = f"/versions?productIds={quote_plus(product_id)}&sort=createdAt,asc&limit=1000&offset={len(found)}"
-            page = self._parse(_VERSIONS, await self._send("GET", query, None))
+            page = self.parse(_VERSIONS, await self.send("GET", query, None))
             found += page
             if len(page) < 1000:
                 return [item for item in found if item.productId == product_id and item.deletedAt is None]
@@ -211,9 +227,17 @@ class Client:
     async def probe_sessions(self, version_id: str) -> None:
         """GET /sessions, one row at most: the route is there, and this key may use it."""
         query = f"/sessions?versionIds={quote_plus(version_id)}&limit=1"
-        self._parse(_SESSIONS, await self._send("GET", query, None))
+        self.parse(_SESSIONS, await self.send("GET", query, None))
 
-    async def _send(self, method: str, path: str, body: bytes | None) -> Answer:
+    async def get_product(self, product_id: str) -> StoredProduct:
+        """GET /products/{id}."""
+        product: StoredProduct = self.parse(
+            _PRODUCT, await self.send("GET", f"/products/{quote(product_id, safe='')}", None)
+        )
+        return product
+
+    async def send(self, method: str, path: str, body: bytes | None) -> Answer:
+        """One request, counted."""
         headers = self._headers if body is None else self._json_headers
         self._counts.requests += 1
         self._counts.bytes_sent += len(body) if body is not None else 0
@@ -230,9 +254,10 @@ class Client:
             if per_second is not None:
                 self.on_quota(per_second)
 
-    def _parse(self, shape: TypeAdapter[Any], answer: Answer) -> Any:
+    def parse(self, shape: TypeAdapter[Any], answer: Answer) -> Any:
+        """What a successful answer holds; raises what errors.py says."""
         if not 200 <= answer.status < 300:
-            raise self._error(answer, creates=False)
+            raise self.error_of(answer, creates=False)
         try:
             return shape.validate_json(answer.body)
         except ValidationError as error:
@@ -242,7 +267,8 @@ class Client:
                 status=answer.status,
             ) from error
 
-    def _error(self, answer: Answer, *, creates: bool) -> Exception:
+    def error_of(self, answer: Answer, *, creates: bool) -> Exception:
+        """See the function of this name."""
         return error_of(answer, creates=creates, secret=self._secret)
 
 

@@ -1,0 +1,67 @@
+"""What was asked and answered in a turn, hashed: by it a turn on the server is known to be one of ours.
+
+A turn has no key of its own (api-contract 4). What the API stores of it differs in form from what was sent: a text
+that was asked becomes `{"user_message": text}`, the order of keys and 1.0 for 1 are a database's choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeline import json_text
+from pipeline.models import SpanImport, TurnImport
+
+
+def turn_print(asked: Any, answered: Any) -> bytes:
+    """8 bytes of `input` and `actualOutput`, the same for what is sent and for what is stored of it."""
+    text = b"%b\0%b" % (_normal_text(asked, "user_message"), _normal_text(answered, "assistant_message"))
+    return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def span_id(turn_id: str, span: SpanImport, parent_id: str | None) -> str:
+    """The id that a span gets under this turn, of the form that Galtea's SDK gives (api-contract 5.1).
+
+    It is made of the turn, of what the span says and of where it hangs: sent again it is the same one, and one that
+    has changed is another.
+    """
+    seed = b"%b\0%b\0%b" % (turn_id.encode(), (parent_id or "").encode(), span.seed)
+    return f"trace_{hashlib.blake2b(seed, digest_size=8).hexdigest()}"
+
+
+def span_ids(turn_id: str, turn: TurnImport) -> list[str]:
+    """The ids of all spans of a turn."""
+    ids: list[str] = []
+    for span in turn.spans:
+        ids.append(span_id(turn_id, span, ids[span.parent] if span.parent is not None else None))
+    return ids
+
+
+def spans_sha256(turns: Sequence[TurnImport]) -> str:
+    """Hash of all spans of these turns."""
+    return sha256_of(seed for turn in turns for seed in (b"turn", *(span.seed for span in turn.spans)))
+
+
+def sha256_of(parts: Iterable[bytes]) -> str:
+    """Hash of several texts, each with its length, so that no two lists of them look alike."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8))
+        whole.update(part)
+    return whole.hexdigest()
+
+
+def _normal_text(value: Any, key: str) -> bytes:
+    if isinstance(value, dict) and len(value) == 1 and isinstance(value.get(key), str):
+        value = value[key]
+    return json_text.encode("" if value is None else value if isinstance(value, str) else _normal(value))
+
+
+def _normal(value: Any) -> Any:
+    """JSON knows one kind of number: 1.0 is 1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _normal(item) for key, item in value.items()}
+    return [_normal(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,179 @@
+"""The routes of turns and spans, and of a session's end (api-contract 2.4, 4 and 5): one attempt a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote, quote_plus
+
+import msgspec
+import orjson
+
+from pipeline.errors import AmbiguousError, FatalError
+from pipeline.prints import turn_print
+from pipeline.uploader.client import Client
+from pipeline.uploader.transport import Answer
+
+TURNS_PAGE = 500
+SPANS_PAGE = 1_000
+_Id = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class StoredTurn(NamedTuple):
+    """A turn on the server, as far as we need it."""
+
+    id: str
+    session_id: str
+    place: tuple[int, str, str]
+    """Sorts the turns of a session: index, time of creation, id."""
+    print: bytes
+
+
+class RefusedSpan(NamedTuple):
+    """A span that the API did not take, and why."""
+
+    place: int
+    """Among those that were sent together."""
+    reason: str
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    id: _Id
+    sessionId: _Id  # noqa: N815  (the wire's names)
+    index: int | None = None
+    createdAt: str | None = None  # noqa: N815
+    input: Any = None
+    actualOutput: Any = None  # noqa: N815
+
+
+class _CreatedTurn(msgspec.Struct, frozen=True):
+    id: _Id
+    sessionId: _Id  # noqa: N815
+    index: int | None = None
+
+
+class _Span(msgspec.Struct, frozen=True):
+    id: _Id
+    inferenceResultId: _Id  # noqa: N815
+    metadata: Any = None
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    index: int
+    reason: str = ""
+
+
+class _PartialSuccess(msgspec.Struct, frozen=True):
+    rejectedSpans: int = 0  # noqa: N815
+    errors: list[_Refused] = []
+
+
+class _SpanAnswer(msgspec.Struct, frozen=True):
+    spans: list[_Span]
+    partialSuccess: _PartialSuccess | None = None  # noqa: N815
+
+
+class ContentApi:
+    """See the client; nothing here is safe to send twice without looking first."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def create_turn(self, session_id: str, body: bytes) -> list[str]:
+        """POST /inferenceResults: the id of the new turn; none where the API says nothing about one."""
+        path, text = "/inferenceResults", b'{"sessionId":%b,%b' % (orjson.dumps(session_id), body[1:])
+        created = self._read(await self._client.send("POST", path, text), _CreatedTurn | None)
+        return self._own([created] if created is not None else [], session_id)
+
+    async def create_turns(self, session_id: str, messages: Iterable[bytes]) -> list[str]:
+        """POST /inferenceResults/batch: the ids of the new turns, in their order."""
+        text = b'{"sessionId":%b,"conversationTurns":[%b]}' % (orjson.dumps(session_id), b",".join(messages))
+        answer = await self._client.send("POST", "/inferenceResults/batch", text)
+        created = self._read(answer, list[_CreatedTurn] | None) or []
+        return self._own(sorted(created, key=lambda turn: turn.index or 0), session_id)
+
+    async def update_turn(self, turn_id: str, body: bytes) -> None:
+        """PATCH /inferenceResults/{id}."""
+        self._expect_success(await self._client.send("PATCH", f"/inferenceResults/{quote(turn_id, safe='')}", body))
+
+    async def delete_turn(self, turn_id: str) -> None:
+        """DELETE /inferenceResults/{id}."""
+        self._expect_success(await self._client.send("DELETE", f"/inferenceResults/{quote(turn_id, safe='')}", None))
+
+    async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
+        """GET /inferenceResults of these sessions, TURNS_PAGE from `offset` on, oldest first."""
+        ids = "&".join(f"sessionIds={quote_plus(session_id)}" for session_id in session_ids)
+        query = f"/inferenceResults?{ids}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
+        found = self._read(await self._client.send("GET", query, None), list[_Turn])
+        wanted = set(session_ids)
+        return [
+            StoredTurn(
+                turn.id,
+                turn.sessionId,
+                (turn.index or 0, turn.createdAt or "", turn.id),
+                turn_print(turn.input, turn.actualOutput),
+            )
+            for turn in found
+            if turn.sessionId in wanted
+        ]
+
+    async def create_spans(self, bodies: Sequence[bytes]) -> list[RefusedSpan]:
+        """POST /traces/batch: those that were refused, by their place among these."""
+        text = b'{"traces":[%b]}' % b",".join(bodies)
+        answer = await self._client.send("POST", "/traces/batch?includeRejected=true", text)
+        created = self._read(answer, _SpanAnswer | list[_Span])
+        if isinstance(created, list):  # an older API, that does not say which ones it dropped
+            spans, refused = created, []
+        else:
+            errors = created.partialSuccess.errors if created.partialSuccess is not None else []
+            spans, refused = created.spans, [RefusedSpan(error.index, error.reason) for error in errors]
+        if len(spans) + len(refused) != len(bodies):
+            raise AmbiguousError(
+                f"the API answered {answer.status} to {len(bodies)} spans with {len(spans)} and {len(refused)} refused",
+                kind="broken_answer",
+                status=answer.status,
+            )
+        return refused
+
+    async def span_ids(self, session_id: str, *, offset: int = 0) -> list[tuple[str, str, bool]]:
+        """GET /traces of a session, SPANS_PAGE from `offset` on: id, turn, and whether an import made it."""
+        query = f"/traces?sessionIds={quote_plus(session_id)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
+        found = self._read(await self._client.send("GET", query, None), list[_Span])
+        return [
+            (span.id, span.inferenceResultId, isinstance(span.metadata, dict) and "span_id" in span.metadata)
+            for span in found
+        ]
+
+    async def delete_span(self, span_id: str) -> None:
+        """DELETE /traces/{id}."""
+        self._expect_success(await self._client.send("DELETE", f"/traces/{quote(span_id, safe='')}", None))
+
+    async def finish(self, session_id: str, body: bytes) -> None:
+        """PATCH /sessions/{id}/finish."""
+        path = f"/sessions/{quote(session_id, safe='')}/finish"
+        self._expect_success(await self._client.send("PATCH", path, body))
+
+    def _own(self, created: Sequence[_CreatedTurn], session_id: str) -> list[str]:
+        for turn in created:
+            if turn.sessionId != session_id:
+                raise FatalError(
+                    f"a turn was sent to {session_id}, and the API says that it went to {turn.sessionId}; "
+                    "nothing can be accounted for against such an answer. Is this Galtea's API?",
+                    kind="identity_broken",
+                )
+        return [turn.id for turn in created]
+
+    def _read(self, answer: Answer, shape: Any) -> Any:
+        self._expect_success(answer)
+        try:
+            return msgspec.json.decode(answer.body, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise AmbiguousError(
+                f"the API answered {answer.status} with something that is not its format",
+                kind="broken_answer",
+                status=answer.status,
+            ) from error
+
+    def _expect_success(self, answer: Answer) -> None:
+        if not 200 <= answer.status < 300:
+            raise self._client.error_of(answer, creates=False)
