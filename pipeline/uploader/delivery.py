@@ -204,9 +204,9 @@ class Delivery:
             found = await self._attempts.ask(journey, lambda: self._client.get_session(session_id))
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, session_id, error)
-        return await self._add_to(journey, found)
+        return await self._add_to(journey, found, self._end_of_update(journey))
 
-    async def _add_to(self, journey: Journey, found: StoredSession) -> Settlement:
+    async def _add_to(self, journey: Journey, found: StoredSession, end: End) -> Settlement:
         """To a session that is there: what it lacks of its turns and spans, and what it says about itself."""
         session, content = journey.send.session, journey.send.session.content
         assert content is not None
@@ -225,7 +225,6 @@ class Delivery:
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, found.id, error)
         is_grown = len(standing.ids) < len(content.turns)
-        end = self._end_of_update(journey)
         if is_ours and (is_grown or mark_of(found).get("sha256") != session.payload_sha256):
             # It opens with the same request; one that has ended and got no turn keeps its end.
             status = Status.PENDING if is_grown or content.finish is None else None
@@ -241,8 +240,6 @@ class Delivery:
             return lambda **end: journey.ended(self._clock, Outcome.CREATED, status=200, **end)
         if journey.send.state == "existing":
             return lambda **end: journey.ended(self._clock, Outcome.EXISTING, kind="completed", **end)
-        if action == "create":  # it was there already, from a process that did not live to tell
-            return lambda **end: journey.ended(self._clock, Outcome.CREATED, **end)
         kind = "completed" if action == "complete" else "updated"
         return lambda **end: journey.ended(self._clock, Outcome.CHANGED, kind=kind, status=200, **end)
 
@@ -356,7 +353,9 @@ class Delivery:
             case Whose.OURS if session.content is None:
                 return journey.ended(self._clock, Outcome.CREATED, session_id=found.id, is_applied=True)
             case Whose.OURS:
-                return await self._add_to(journey, found)
+                return await self._add_to(
+                    journey, found, lambda **end: journey.ended(self._clock, Outcome.CREATED, **end)
+                )
             case Whose.OURS_BEFORE:
                 return await self._update(journey, found.id)
             case Whose.OURS_BUT_OTHER if journey.send.action == "replace" or self._config.on_change == "update":
@@ -365,7 +364,7 @@ class Delivery:
                 return journey.ended(self._clock, Outcome.CHANGED, kind="reported", session_id=found.id)
             case Whose.SAME_CONTENT | Whose.FOREIGN if session.content and self._config.on_existing == "complete":
                 journey.send = journey.send._replace(state="existing")
-                return await self._add_to(journey, found)
+                return await self._add_to(journey, found, self._end_of_update(journey))
             case Whose.SAME_CONTENT:
                 return journey.ended(self._clock, Outcome.EXISTING, session_id=found.id)
             case Whose.FOREIGN:
