@@ -19,6 +19,7 @@ from pipeline.payload import create_body
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Stop
 from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
+from pipeline.uploader.batches import ForetoldChecks, bytes_of, requests_for
 
 SAMPLES = 3
 REJECTS_SHOWN = 20
@@ -48,7 +49,8 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
     clock = SystemClock()
     found = find_sources(config)
     kinds: Counter[str] = Counter()
-    bytes_to_send = 0
+    bytes_to_send = requests = 0
+    checks = ForetoldChecks()
     samples: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="trace-import-") as scratch,
@@ -61,7 +63,9 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
         for batch in batches:
             for send in job.sessions.admit(batch):
                 kinds[send.action] += 1
-                bytes_to_send += len(send.session.context) + len(send.session.metadata) + 200
+                requests += requests_for(send)
+                checks.note(send)
+                bytes_to_send += bytes_of(send.session)
                 if len(samples) < SAMPLES:
                     samples.append(_sample(config, send, database.ledger_id))
         job.runs.plan_pending(job.run)
@@ -90,15 +94,16 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             found=job.found,
             redacted=job.redaction.counts,
         )
+        requests += checks.requests + PREFLIGHT_REQUESTS + (config.extent != "session")
         summary |= {
             "sends": dict(kinds),
-            "requests": sum(kinds.values()) + PREFLIGHT_REQUESTS if kinds else PREFLIGHT_REQUESTS,
+            "requests": requests,
             "bytes_to_send": bytes_to_send,
             **dict.fromkeys(
                 ["retries", "throttled", "bytes_sent"], 0
             ),  # of a run that goes on: what was, not what will
             "seconds_at_max_per_second": (
-                round(sum(kinds.values()) / config.upload.max_per_second, 1) if config.upload.max_per_second else None
+                round(requests / config.upload.max_per_second, 1) if config.upload.max_per_second else None
             ),
         }
         rejects = [

@@ -36,6 +36,7 @@ _OVERRIDES = {
     "max_rejected": "upload.max_rejected",
     "retry_rejected": "upload.retry_rejected",
     "limit": "limit",
+    "extent": "import",
     "until": "stop.at",
     "for_so_long": "stop.after",
 }
@@ -63,6 +64,12 @@ def import_options(command: F) -> F:
         ),
         click.option("--format", help="langfuse, chat, custom, … [default: auto, decided per file]"),
         click.option("--session-per", type=click.Choice(["trace", "conversation"]), help="What becomes a session."),
+        click.option(
+            "--import",
+            "extent",
+            type=click.Choice(["session", "turns", "full"]),
+            help="Sessions alone, with their turns, or with turns and spans. [default: full]",
+        ),
         click.option("--since", metavar="TIME", help="Only traces from then on: 2026-08-22, or 7d (ago)."),
         click.option("--until-trace-time", metavar="TIME", help="Only traces that began before."),
         click.option("--ids", metavar="FILE", help="Only traces or conversations with these ids, one a line."),

@@ -47,6 +47,7 @@ class Known(NamedTuple):
     turns: int | None
     content_sha256: str | None
     spans_sha256: str | None
+    finish: bytes | None
     is_changing: int
     """A change of it was begun, and nobody knows how far it came."""
 

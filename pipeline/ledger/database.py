@@ -44,6 +44,7 @@ CREATE TABLE session (
     seen_sha256 TEXT NOT NULL,       -- of the trace seen last, sent or not
     extent TEXT,                     -- what it holds beside itself: null (nothing), turns, full (and spans)
     turns INTEGER, content_sha256 TEXT, spans_sha256 TEXT,
+    finish BLOB,                     -- the body that ended it
     is_changing INTEGER NOT NULL DEFAULT 0   -- settled, and a change of it was begun
 );
 CREATE UNIQUE INDEX session_by_custom_id ON session (custom_id, target);
@@ -118,6 +119,7 @@ ALTER TABLE session ADD COLUMN extent TEXT;
 ALTER TABLE session ADD COLUMN turns INTEGER;
 ALTER TABLE session ADD COLUMN content_sha256 TEXT;
 ALTER TABLE session ADD COLUMN spans_sha256 TEXT;
+ALTER TABLE session ADD COLUMN finish BLOB;
 ALTER TABLE session ADD COLUMN is_changing INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE run ADD COLUMN alive_at TEXT;
 """

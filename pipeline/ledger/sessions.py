@@ -26,6 +26,7 @@ from pipeline.ledger.parts import Places, note_part_file, note_parts
 from pipeline.ledger.settling import (
     NO_TRAFFIC,
     SETTLE_ENTRY,
+    Before,
     Change,
     Send,
     Settlement,
@@ -44,7 +45,7 @@ _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
 _COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
 """All of the session table but the row's number, which is another one in a shadow."""
-_OLD_COLUMNS = _COLUMNS.removesuffix(", extent, turns, content_sha256, spans_sha256, is_changing")
+_OLD_COLUMNS = _COLUMNS.removesuffix(", extent, turns, content_sha256, spans_sha256, finish, is_changing")
 """Of a ledger before schema 4."""
 _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
@@ -276,9 +277,9 @@ class SessionLedger:
             known.state,
             is_older=known.state in SETTLED_STATES and known.settled_run != self._run,
             grows_from=known.payload_sha256 if grows else None,
-            turns_before=known.turns or 0,
-            spans_before=known.spans_sha256,
-            is_changing=bool(known.is_changing),
+            before=Before(
+                known.payload_sha256, known.turns or 0, known.spans_sha256, known.finish, bool(known.is_changing)
+            ),
         )
 
     def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int], records: int) -> str | None:
@@ -468,7 +469,7 @@ class SessionLedger:
             )
             connection.executemany(
                 "UPDATE session SET is_changing = ? WHERE id = ? AND state IN ('created', 'existing')",
-                [(send.is_changing, send.row) for send in sends if send.action != "create"],
+                [(send.before.is_changing, send.row) for send in sends if send.action != "create"],
             )
 
     def settle(

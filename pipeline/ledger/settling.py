@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
 from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, UPDATE_REJECTED
-from pipeline.models import Outcome, SessionImport
+from pipeline.models import Content, Outcome, SessionImport
 from pipeline.prints import spans_sha256
 
 _STATE_OF = {
@@ -21,6 +21,19 @@ SETTLE_ENTRY = (
     "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
     "WHERE run = ? AND path = ? AND ordinal = ?"
 )
+
+
+class Before(NamedTuple):
+    """What the server holds of a session that is to be changed, as far as the ledger knows."""
+
+    payload_sha256: str = ""
+    turns: int = 0
+    spans_sha256: str | None = None
+    """Of the spans of these turns (prints.py)."""
+    finish: bytes | None = None
+    """The body that ended it."""
+    is_changing: bool = False
+    """An earlier process may have begun this change, or another one."""
 
 
 class Send(NamedTuple):
@@ -40,12 +53,7 @@ class Send(NamedTuple):
     """It was settled by an earlier run."""
     grows_from: str | None = None
     """Hash of the payload that an earlier process may have stored, where this trace contains that one."""
-    turns_before: int = 0
-    """So many turns of it were settled,"""
-    spans_before: str | None = None
-    """with these spans (prints.spans_sha256)."""
-    is_changing: bool = False
-    """An earlier process may have begun this change, or another one."""
+    before: Before = Before()
 
 
 class Settlement(NamedTuple):
@@ -162,7 +170,8 @@ def settle_session(change: Change) -> str:
     if change.has_version:
         columns.append("version_id = ?")
     if change.is_applied:
-        columns += ["extent = ?", "turns = ?", "content_sha256 = ?", "spans_sha256 = ?", "is_changing = 0"]
+        columns += ["extent = ?", "turns = ?", "content_sha256 = ?", "spans_sha256 = ?", "finish = ?"]
+        columns.append("is_changing = 0")
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
 
@@ -183,7 +192,10 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
         values.append(done.version_id)
     if change.is_applied:
         content = session.content
-        known = (content.extent, len(content.turns), content.sha256, spans_sha256(content.turns)) if content else ()
-        values += known or (None, None, None, None)
+        values += _known(content) if content is not None else [None] * 5
     values.append(done.send.row)
     return values
+
+
+def _known(content: Content) -> list[Any]:
+    return [content.extent, len(content.turns), content.sha256, spans_sha256(content.turns), content.finish]

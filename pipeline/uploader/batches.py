@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.models import Content, SpanImport, TurnImport
+from pipeline.ledger.settling import Send
+from pipeline.models import Content, SessionImport, SpanImport, TurnImport
+from pipeline.prints import spans_sha256
 
 MAX_BATCH_TURNS = 50
 """100 messages, recommended at most (api-contract 4.2); cut between pairs."""
@@ -17,6 +20,9 @@ CHECKED_TOGETHER = 20
 """Sessions whose turns are counted with one question,"""
 MAX_CHECKED_TURNS = 25
 """unless they have more of them: one with more is asked about alone."""
+TURNS_PAGE = 500
+SPANS_PAGE = 1_000
+"""Rows that are read with one request."""
 ID_BYTES = 120
 """What the ids add to a span."""
 
@@ -66,6 +72,56 @@ def all_spans(turns: Sequence[TurnImport], first_turn: int = 0) -> list[SpanPlac
         for number, turn in enumerate(turns[first_turn:], first_turn)
         for place in range(len(turn.spans))
     ]
+
+
+def requests_for(send: Send) -> int:
+    """How many requests one session takes where nothing goes wrong, without the check of its turns (checks_for)."""
+    content, before = send.session.content, send.before
+    if content is None:
+        return 4 if send.action == "recreate" else 1
+    finish = content.finish is not None
+    whole = 1 + requests_of(content) + finish
+    if send.action == "create":
+        return whole
+    if send.action == "recreate":
+        return whole + 3  # read, renamed, deleted
+    is_grown = before.turns < len(content.turns)
+    count = 1 + before.turns // TURNS_PAGE + 1  # the session and its turns are read
+    count += is_grown or before.payload_sha256 != send.session.payload_sha256
+    count += requests_of(content, before.turns)
+    if before.turns and before.spans_sha256 != spans_sha256(content.turns[: before.turns]):
+        count += content.spans // SPANS_PAGE + 1
+    return count + (finish and (is_grown or before.finish != content.finish))
+
+
+class ForetoldChecks:
+    """How many questions it takes whether the turns of many sessions are there."""
+
+    def __init__(self) -> None:
+        self._alone = self._together = 0
+
+    def note(self, send: Send) -> None:
+        """One more session that is sent."""
+        content = send.session.content
+        if content is None or len(content.turns) <= (send.before.turns if send.action != "recreate" else 0):
+            return
+        if len(content.turns) > MAX_CHECKED_TURNS:
+            self._alone += 1
+        else:
+            self._together += 1
+
+    @property
+    def requests(self) -> int:
+        """So many."""
+        return self._alone + math.ceil(self._together / CHECKED_TOGETHER)
+
+
+def bytes_of(session: SessionImport) -> int:
+    """How much is sent for it, about."""
+    size = len(session.context) + len(session.metadata) + 200
+    for turn in session.content.turns if session.content is not None else ():
+        size += len(turn.body) + sum([len(span.body) + ID_BYTES for span in turn.spans])
+    return size
 
 
 def requests_of(content: Content, first_turn: int = 0) -> int:

@@ -11,11 +11,10 @@ import orjson
 
 from pipeline.errors import AmbiguousError, FatalError
 from pipeline.prints import turn_print
+from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
 from pipeline.uploader.transport import Answer
 
-TURNS_PAGE = 500
-SPANS_PAGE = 1_000
 _Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 

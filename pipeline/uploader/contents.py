@@ -22,6 +22,8 @@ from pipeline.uploader.attempts import Attempts
 from pipeline.uploader.batches import (
     MAX_BATCH_SPANS,
     MAX_BATCH_TURNS,
+    SPANS_PAGE,
+    TURNS_PAGE,
     SpanPlace,
     all_spans,
     next_turns,
@@ -30,7 +32,7 @@ from pipeline.uploader.batches import (
 )
 from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
-from pipeline.uploader.content_api import SPANS_PAGE, TURNS_PAGE, ContentApi, RefusedSpan, StoredTurn
+from pipeline.uploader.content_api import ContentApi, RefusedSpan, StoredTurn
 from pipeline.uploader.journey import Journey
 from pipeline.uploader.retry import backoff_seconds
 from pipeline.uploader.standing import Standing, standing_of
@@ -89,7 +91,7 @@ class Contents:
     async def look(self, journey: Journey, session_id: str) -> Standing:
         """What is there of the session's turns; those that an earlier process may have sent are waited for."""
         content = _content_of(journey)
-        is_in_doubt = journey.send.is_changing or journey.send.state in ("sent", "unknown")
+        is_in_doubt = journey.send.before.is_changing or journey.send.state in ("sent", "unknown")
         until = self._others_show_until if is_in_doubt else self._clock.now()
         return await self._read_until(journey, session_id, len(content.turns), until)
 
@@ -220,8 +222,8 @@ class Contents:
     async def _bring_spans(self, journey: Journey, session_id: str, turn_ids: list[str], *, is_new: bool) -> None:
         turns = _content_of(journey).turns
         send = journey.send
-        known = min(send.turns_before, len(turns))
-        is_as_before = not send.is_changing and send.spans_before == spans_sha256(turns[:known])
+        known = min(send.before.turns, len(turns))
+        is_as_before = not send.before.is_changing and send.before.spans_sha256 == spans_sha256(turns[:known])
         ids = {
             SpanPlace(number, place): span_id
             for number, (turn_id, turn) in enumerate(zip(turn_ids, turns, strict=True))
@@ -230,8 +232,8 @@ class Contents:
         missing = all_spans(turns)
         if not is_new and known and is_as_before:
             missing = all_spans(turns, known)
-        elif not is_new and (missing or send.spans_before is not None):
-            is_in_doubt = send.is_changing or send.state in ("sent", "unknown")
+        elif not is_new and (missing or send.before.spans_sha256 is not None):
+            is_in_doubt = send.before.is_changing or send.state in ("sent", "unknown")
             until = self._others_show_until if is_in_doubt else self._clock.now()
             missing = await self._missing_spans(journey, session_id, missing, ids, until, clears=True)
         refused: dict[SpanPlace, str] = {}
