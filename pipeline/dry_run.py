@@ -19,7 +19,7 @@ from pipeline.payload import create_body
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Stop
 from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
-from pipeline.uploader.batches import ForetoldChecks, bytes_of, requests_for
+from pipeline.uploader.batches import Foretold, bytes_of
 
 SAMPLES = 3
 REJECTS_SHOWN = 20
@@ -49,8 +49,8 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
     clock = SystemClock()
     found = find_sources(config)
     kinds: Counter[str] = Counter()
-    bytes_to_send = requests = 0
-    checks = ForetoldChecks()
+    bytes_to_send = 0
+    foretold = Foretold()
     samples: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="trace-import-") as scratch,
@@ -63,8 +63,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
         for batch in batches:
             for send in job.sessions.admit(batch):
                 kinds[send.action] += 1
-                requests += requests_for(send)
-                checks.note(send)
+                foretold.note(send)
                 bytes_to_send += bytes_of(send.session)
                 if len(samples) < SAMPLES:
                     samples.append(_sample(config, send, database.ledger_id))
@@ -94,7 +93,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             found=job.found,
             redacted=job.redaction.counts,
         )
-        requests += checks.requests + PREFLIGHT_REQUESTS + (config.extent != "session")
+        requests = foretold.requests + PREFLIGHT_REQUESTS + (config.extent != "session")
         summary |= {
             "sends": dict(kinds),
             "requests": requests,

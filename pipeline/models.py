@@ -159,6 +159,8 @@ class TurnImport(Struct, frozen=True):
     """The same as two messages of a batch, without brackets; None where a batch cannot say all of it."""
     print: bytes
     """8 bytes of what was asked and answered: by it a turn on the server is known again."""
+    figures: bytes
+    """8 bytes of all else that shows when it is read."""
     spans: tuple[SpanImport, ...]
 
 

@@ -7,17 +7,40 @@ that was asked becomes `{"user_message": text}`, the order of keys and 1.0 for 1
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline import json_text
 from pipeline.models import SpanImport, TurnImport
+
+FIGURES = (
+    "status",
+    "error",
+    "latency",
+    "inputTokens",
+    "outputTokens",
+    "cacheReadInputTokens",
+    "tokens",
+    "cost",
+)
+PRINT_BYTES = 16
 
 
 def turn_print(asked: Any, answered: Any) -> bytes:
     """8 bytes of `input` and `actualOutput`, the same for what is sent and for what is stored of it."""
     text = b"%b\0%b" % (_normal_text(asked, "user_message"), _normal_text(answered, "assistant_message"))
     return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def figures_print(fields: Mapping[str, Any]) -> bytes:
+    """8 bytes of what else a turn says, and shows when it is read: how it ended, what it took and cost."""
+    told = [None if fields.get(name) is None else _normal(fields[name]) for name in FIGURES]
+    return hashlib.blake2b(json_text.encode(told), digest_size=8).digest()
+
+
+def prints_of(turns: Sequence[TurnImport]) -> bytes:
+    """For the ledger: both prints of each turn, PRINT_BYTES a turn."""
+    return b"".join([turn.print + turn.figures for turn in turns])
 
 
 def span_id(turn_id: str, span: SpanImport, parent_id: str | None) -> str:

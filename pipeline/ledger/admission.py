@@ -44,7 +44,7 @@ class Known(NamedTuple):
     seen_sha256: str
     """Of the trace that was seen last, whether or not it was sent."""
     extent: str | None
-    turns: int | None
+    turn_prints: bytes | None
     content_sha256: str | None
     spans_sha256: str | None
     finish: bytes | None

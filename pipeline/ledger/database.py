@@ -43,7 +43,7 @@ CREATE TABLE session (
     seen_run INTEGER NOT NULL, seen_path INTEGER NOT NULL, seen_ordinal INTEGER NOT NULL, seen_revision TEXT,
     seen_sha256 TEXT NOT NULL,       -- of the trace seen last, sent or not
     extent TEXT,                     -- what it holds beside itself: null (nothing), turns, full (and spans)
-    turns INTEGER, content_sha256 TEXT, spans_sha256 TEXT,
+    turn_prints BLOB, content_sha256 TEXT, spans_sha256 TEXT,   -- prints.py
     finish BLOB,                     -- the body that ended it
     is_changing INTEGER NOT NULL DEFAULT 0   -- settled, and a change of it was begun
 );
@@ -116,7 +116,7 @@ CREATE TABLE part (
 
 _TO_4 = """
 ALTER TABLE session ADD COLUMN extent TEXT;
-ALTER TABLE session ADD COLUMN turns INTEGER;
+ALTER TABLE session ADD COLUMN turn_prints BLOB;
 ALTER TABLE session ADD COLUMN content_sha256 TEXT;
 ALTER TABLE session ADD COLUMN spans_sha256 TEXT;
 ALTER TABLE session ADD COLUMN finish BLOB;

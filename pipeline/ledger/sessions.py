@@ -45,7 +45,7 @@ _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
 _COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
 """All of the session table but the row's number, which is another one in a shadow."""
-_OLD_COLUMNS = _COLUMNS.removesuffix(", extent, turns, content_sha256, spans_sha256, finish, is_changing")
+_OLD_COLUMNS = _COLUMNS.removesuffix(", extent, turn_prints, content_sha256, spans_sha256, finish, is_changing")
 """Of a ledger before schema 4."""
 _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
@@ -278,7 +278,11 @@ class SessionLedger:
             is_older=known.state in SETTLED_STATES and known.settled_run != self._run,
             grows_from=known.payload_sha256 if grows else None,
             before=Before(
-                known.payload_sha256, known.turns or 0, known.spans_sha256, known.finish, bool(known.is_changing)
+                known.payload_sha256,
+                known.turn_prints or b"",
+                known.spans_sha256,
+                known.finish,
+                bool(known.is_changing),
             ),
         )
 

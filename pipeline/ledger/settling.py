@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from pipeline.facts import UNKNOWN_FACTS
 from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, UPDATE_REJECTED
 from pipeline.models import Content, Outcome, SessionImport
-from pipeline.prints import spans_sha256
+from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
 
 _STATE_OF = {
     Outcome.CREATED: "created",
@@ -27,13 +27,19 @@ class Before(NamedTuple):
     """What the server holds of a session that is to be changed, as far as the ledger knows."""
 
     payload_sha256: str = ""
-    turns: int = 0
+    prints: bytes = b""
+    """Of its turns (prints.py)."""
     spans_sha256: str | None = None
     """Of the spans of these turns (prints.py)."""
     finish: bytes | None = None
     """The body that ended it."""
     is_changing: bool = False
     """An earlier process may have begun this change, or another one."""
+
+    @property
+    def turns(self) -> int:
+        """How many."""
+        return len(self.prints) // PRINT_BYTES
 
 
 class Send(NamedTuple):
@@ -170,7 +176,7 @@ def settle_session(change: Change) -> str:
     if change.has_version:
         columns.append("version_id = ?")
     if change.is_applied:
-        columns += ["extent = ?", "turns = ?", "content_sha256 = ?", "spans_sha256 = ?", "finish = ?"]
+        columns += ["extent = ?", "turn_prints = ?", "content_sha256 = ?", "spans_sha256 = ?", "finish = ?"]
         columns.append("is_changing = 0")
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
@@ -198,4 +204,4 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
 
 
 def _known(content: Content) -> list[Any]:
-    return [content.extent, len(content.turns), content.sha256, spans_sha256(content.turns), content.finish]
+    return [content.extent, prints_of(content.turns), content.sha256, spans_sha256(content.turns), content.finish]

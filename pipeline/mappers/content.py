@@ -34,7 +34,7 @@ from pipeline import json_text
 from pipeline.mappers import messages
 from pipeline.mappers.cutting import cut
 from pipeline.models import Content, Span, SpanImport, Status, Trace, Turn, TurnImport
-from pipeline.prints import sha256_of, turn_print
+from pipeline.prints import figures_print, sha256_of, turn_print
 
 MAX_SPAN_VALUE_BYTES = 10_485_760
 """Of inputData, outputData and metadata, each (api-contract 5.1)."""
@@ -132,10 +132,12 @@ class _Writer:
             text for text in (_text_said(asked, "user_message"), _text_said(answered, "assistant_message")) if text
         ]
         is_plain = in_batches or (in_batches is None and not figures and turn.error is None)
+        messages = self._messages(asked, answered, context) if is_plain else None
         return TurnImport(
             self._written(fields),
-            self._messages(asked, answered, context) if is_plain else None,
+            messages,
             turn_print(asked, answered),
+            figures_print(fields if messages is None else {"status": "GENERATED"}),
             self._spans(turn.spans) if with_spans else (),
         )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.ledger.settling import Send
+from pipeline.ledger.settling import Before, Send
 from pipeline.models import Content, SessionImport, SpanImport, TurnImport
-from pipeline.prints import spans_sha256
+from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
 
 MAX_BATCH_TURNS = 50
 """100 messages, recommended at most (api-contract 4.2); cut between pairs."""
@@ -23,6 +24,7 @@ MAX_CHECKED_TURNS = 25
 TURNS_PAGE = 500
 SPANS_PAGE = 1_000
 """Rows that are read with one request."""
+REMEMBERED = 50_000
 ID_BYTES = 120
 """What the ids add to a span."""
 
@@ -75,7 +77,7 @@ def all_spans(turns: Sequence[TurnImport], first_turn: int = 0) -> list[SpanPlac
 
 
 def requests_for(send: Send) -> int:
-    """How many requests one session takes where nothing goes wrong, without the check of its turns (checks_for)."""
+    """How many requests one session takes where nothing goes wrong, without the check of its turns (Foretold)."""
     content, before = send.session.content, send.before
     if content is None:
         return 4 if send.action == "recreate" else 1
@@ -88,32 +90,50 @@ def requests_for(send: Send) -> int:
     is_grown = before.turns < len(content.turns)
     count = 1 + before.turns // TURNS_PAGE + 1  # the session and its turns are read
     count += is_grown or before.payload_sha256 != send.session.payload_sha256
+    count += sum(
+        prints_of([turn]) != before.prints[place : place + PRINT_BYTES]
+        for turn, place in zip(content.turns, range(0, len(before.prints), PRINT_BYTES), strict=False)
+    )
     count += requests_of(content, before.turns)
     if before.turns and before.spans_sha256 != spans_sha256(content.turns[: before.turns]):
         count += content.spans // SPANS_PAGE + 1
     return count + (finish and (is_grown or before.finish != content.finish))
 
 
-class ForetoldChecks:
-    """How many questions it takes whether the turns of many sessions are there."""
+class Foretold:
+    """Adds up the requests of a run that has yet to be made."""
 
     def __init__(self) -> None:
-        self._alone = self._together = 0
+        self._of_sessions = self._checks = self._checks_in_groups = 0
+        self._sent: OrderedDict[int, Before] = OrderedDict()
+        """By row, what the last sessions will hold that a newer state in the same input may replace."""
 
     def note(self, send: Send) -> None:
         """One more session that is sent."""
-        content = send.session.content
+        if send.action == "replace":
+            is_there = send.row in self._sent or send.state == "created"
+            send = send._replace(
+                action="update" if is_there else "create", before=self._sent.get(send.row, send.before)
+            )
+        self._of_sessions += requests_for(send)
+        session, content = send.session, send.session.content
+        if session.revision is not None:
+            finish = content.finish if content is not None else None
+            turns = content.turns if content is not None else ()
+            self._sent[send.row] = Before(session.payload_sha256, prints_of(turns), spans_sha256(turns), finish)
+            if len(self._sent) > REMEMBERED:
+                self._sent.popitem(last=False)
         if content is None or len(content.turns) <= (send.before.turns if send.action != "recreate" else 0):
             return
         if len(content.turns) > MAX_CHECKED_TURNS:
-            self._alone += 1
+            self._checks += 1
         else:
-            self._together += 1
+            self._checks_in_groups += 1
 
     @property
     def requests(self) -> int:
-        """So many."""
-        return self._alone + math.ceil(self._together / CHECKED_TOGETHER)
+        """So many, without the preflight."""
+        return self._of_sessions + self._checks + math.ceil(self._checks_in_groups / CHECKED_TOGETHER)
 
 
 def bytes_of(session: SessionImport) -> int:

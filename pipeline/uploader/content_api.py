@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from pipeline.errors import AmbiguousError, FatalError
-from pipeline.prints import turn_print
+from pipeline.prints import figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
 from pipeline.uploader.transport import Answer
@@ -26,6 +26,7 @@ class StoredTurn(NamedTuple):
     place: tuple[int, str, str]
     """Sorts the turns of a session: index, time of creation, id."""
     print: bytes
+    figures: bytes
 
 
 class RefusedSpan(NamedTuple):
@@ -43,6 +44,14 @@ class _Turn(msgspec.Struct, frozen=True):
     createdAt: str | None = None  # noqa: N815
     input: Any = None
     actualOutput: Any = None  # noqa: N815
+    status: Any = None
+    error: Any = None
+    latency: Any = None
+    inputTokens: Any = None  # noqa: N815
+    outputTokens: Any = None  # noqa: N815
+    cacheReadInputTokens: Any = None  # noqa: N815
+    tokens: Any = None
+    cost: Any = None
 
 
 class _CreatedTurn(msgspec.Struct, frozen=True):
@@ -111,6 +120,7 @@ class ContentApi:
                 turn.sessionId,
                 (turn.index or 0, turn.createdAt or "", turn.id),
                 turn_print(turn.input, turn.actualOutput),
+                figures_print(msgspec.structs.asdict(turn)),
             )
             for turn in found
             if turn.sessionId in wanted

@@ -88,12 +88,15 @@ class Contents:
         self._most_spans = MAX_BATCH_SPANS
         """In one request; fewer, once the API has found one too long."""
 
-    async def look(self, journey: Journey, session_id: str) -> Standing:
-        """What is there of the session's turns; those that an earlier process may have sent are waited for."""
+    async def look(self, journey: Journey, session_id: str, *, rewrites: bool) -> Standing:
+        """What is there of the session's turns; those that an earlier process may have sent are waited for.
+
+        `rewrites`: see standing_of.
+        """
         content = _content_of(journey)
         is_in_doubt = journey.send.before.is_changing or journey.send.state in ("sent", "unknown")
         until = self._others_show_until if is_in_doubt else self._clock.now()
-        return await self._read_until(journey, session_id, len(content.turns), until)
+        return await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
 
     async def bring(
         self,
@@ -104,15 +107,21 @@ class Contents:
         is_open: bool,
         is_finished: bool = False,
         may_rewrite: bool = False,
+        may_delete: bool = False,
     ) -> None:
         """Add what is missing, and end the session. `standing` None: it is new, and empty.
+
+        `may_rewrite`: turns that say something else are brought up to date; `may_delete`: and those go that the trace
+        does not have.
 
         Raises TransientError where the attempts are used up, ContentRejectedError, TurnsDifferError.
         """
         content = _content_of(journey)
         ids: list[str] = []
         if standing is not None:
-            ids = await self._settled(journey, standing, content, may_rewrite=may_rewrite)
+            ids = await self._settled(journey, standing, may_delete=may_delete)
+            for place in standing.stale if may_rewrite else ():
+                await self._rewrite(journey, ids[place], place)
         known = len(ids)
         if known < len(content.turns):
             if not is_open and self._closed_policy != REOPENS:
@@ -136,7 +145,7 @@ class Contents:
                 return ids
             until = self._clock.now() + self._config.lookup_seconds
             standing = await self._read_until(journey, session_id, len(wanted), until)
-            ids = await self._settled(journey, standing, _content_of(journey))
+            ids = await self._settled(journey, standing)
             if len(ids) == len(wanted):
                 return ids
             await self._open_if_closed(journey, session_id)
@@ -158,7 +167,7 @@ class Contents:
         except AmbiguousError as error:
             until = self._clock.now() + self._config.lookup_seconds
             standing = await self._read_until(journey, session_id, first + len(some), until)
-            found = await self._settled(journey, standing, _content_of(journey))
+            found = await self._settled(journey, standing)
             if len(found) <= first:
                 if self._attempts.is_used_up(journey):
                     raise
@@ -175,16 +184,21 @@ class Contents:
             return ids + created
         # It took them and stored none, or not all: a closed session may ignore them.
         standing = await self._read_until(journey, session_id, first + len(some), self._clock.now())
-        found = await self._settled(journey, standing, _content_of(journey))
+        found = await self._settled(journey, standing)
         if len(found) <= first and not await self._open_if_closed(journey, session_id):
             raise AmbiguousError("the API took a turn and stored none", kind="turn_not_stored")
         return found
 
-    async def _settled(
-        self, journey: Journey, standing: Standing, content: Content, *, may_rewrite: bool = False
-    ) -> list[str]:
+    async def _rewrite(self, journey: Journey, turn_id: str, place: int) -> None:
+        body = _content_of(journey).turns[place].body
+        try:
+            await self._attempts.ask(journey, lambda: self._api.update_turn(turn_id, body))
+        except RejectedError as error:
+            raise ContentRejectedError(f"the change of turn {place + 1} was refused", error) from error
+
+    async def _settled(self, journey: Journey, standing: Standing, *, may_delete: bool = False) -> list[str]:
         """The turns that are there, once what is there twice or does not belong is gone."""
-        if standing.others and not may_rewrite:
+        if standing.others and not may_delete:
             place = len(standing.ids) + 1
             raise TurnsDifferError(
                 f"{len(standing.others)} turns on the server, the first one in place {place}, are not those of this "
@@ -194,7 +208,9 @@ class Contents:
             await self._delete(journey, lambda turn_id=turn_id: self._api.delete_turn(turn_id))  # type: ignore[misc]
         return standing.ids
 
-    async def _read_until(self, journey: Journey, session_id: str, count: int, until: float) -> Standing:
+    async def _read_until(
+        self, journey: Journey, session_id: str, count: int, until: float, *, rewrites: bool = False
+    ) -> Standing:
         """How the turns stand once `count` of them show, or the time is over."""
         wanted = _content_of(journey).turns
         times = 0
@@ -210,7 +226,7 @@ class Contents:
                 offset += TURNS_PAGE
                 if len(page) < TURNS_PAGE:
                     break
-            standing = standing_of(list(stored.values()), wanted)
+            standing = standing_of(list(stored.values()), wanted, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
                 return standing

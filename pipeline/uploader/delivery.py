@@ -204,13 +204,15 @@ class Delivery:
             found = await self._attempts.ask(journey, lambda: self._client.get_session(session_id))
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, session_id, error)
-        return await self._add_to(journey, found, self._end_of_update(journey))
+        is_change = journey.send.action != "complete"
+        return await self._add_to(journey, found, self._end_of_update(journey), rewrites=is_change)
 
-    async def _add_to(self, journey: Journey, found: StoredSession, end: End) -> Settlement:
+    async def _add_to(self, journey: Journey, found: StoredSession, end: End, *, rewrites: bool = False) -> Settlement:
         """To a session that is there: what it lacks of its turns and spans, and what it says about itself."""
         session, content = journey.send.session, journey.send.session.content
         assert content is not None
         is_ours = mark_of(found).get("ledger") == self._ledger_id
+        rewrites &= is_ours
         may_add = is_ours or (journey.send.state == "existing" and self._config.on_existing == "complete")
         if not may_add:
             return journey.ended(
@@ -221,7 +223,7 @@ class Delivery:
             )
         journey.session_id = found.id
         try:
-            standing = await self._contents.look(journey, found.id)
+            standing = await self._contents.look(journey, found.id, rewrites=rewrites)
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, found.id, error)
         is_grown = len(standing.ids) < len(content.turns)
@@ -232,7 +234,7 @@ class Delivery:
             if failed is not None:
                 return failed
             found = found.model_copy(update={"status": Status.PENDING if status else found.status})
-        return await self._fill(journey, found.id, end, found=found, standing=standing)
+        return await self._fill(journey, found.id, end, found=found, standing=standing, rewrites=rewrites)
 
     def _end_of_update(self, journey: Journey) -> End:
         action = journey.send.action
@@ -305,6 +307,7 @@ class Delivery:
         *,
         found: StoredSession | None = None,
         standing: Standing | None = None,
+        rewrites: bool = False,
     ) -> Settlement:
         """Turns, spans and the end, where they are imported; then it is settled."""
         content = journey.send.session.content
@@ -312,7 +315,7 @@ class Delivery:
             return end(session_id=session_id, is_applied=True)
         journey.session_id = session_id
         journey.begin_step()
-        is_rewritten = self._config.on_change == "update" or journey.send.action == "replace"
+        may_delete = self._config.on_change == "update" or journey.send.action == "replace"
         try:
             await self._contents.bring(
                 journey,
@@ -320,7 +323,8 @@ class Delivery:
                 standing=standing,
                 is_open=found is None or found.status == Status.PENDING,
                 is_finished=content.finish is not None and is_finished_with(found, content.finish),
-                may_rewrite=is_rewritten and mark_is_ours(found, self._ledger_id),
+                may_rewrite=rewrites,
+                may_delete=rewrites and may_delete,
             )
         except TurnsDifferError as error:
             return journey.ended(self._clock, Outcome.CHANGED, error=error, kind="turns_differ", session_id=session_id)
@@ -389,8 +393,3 @@ class Delivery:
         if self._is_stopping():
             raise StoppingError
         return await self._lookups.find(journey.send.custom_id, journey.version_id, patience_seconds=patience_seconds)
-
-
-def mark_is_ours(found: StoredSession | None, ledger_id: str) -> bool:
-    """Made by this ledger; a session that nobody had to find is new, and so it was."""
-    return found is None or mark_of(found).get("ledger") == ledger_id

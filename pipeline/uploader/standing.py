@@ -14,24 +14,38 @@ class Standing(NamedTuple):
 
     ids: list[str]
     """Of the wanted ones that are there, from the first one on."""
+    stale: list[int]
+    """Those among them that do not say all that the trace says."""
     doubles: list[str]
     """There once more."""
     others: list[str]
     """Neither: from here on it is another conversation."""
 
 
-def standing_of(stored: Sequence[StoredTurn], wanted: Sequence[TurnImport]) -> Standing:
-    """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts."""
+def standing_of(stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, rewrites: bool = False) -> Standing:
+    """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts.
+
+    `rewrites`: a turn that says something else is an older state of the wanted one in its place.
+    """
     ids: list[str] = []
+    stale: list[int] = []
     doubles: list[str] = []
     others: list[str] = []
     taken: set[bytes] = set()
     for turn in sorted(stored, key=lambda one: one.place):
-        if not others and len(ids) < len(wanted) and turn.print == wanted[len(ids)].print:
-            ids.append(turn.id)
-            taken.add(turn.print)
+        place = len(ids)
+        next_one = wanted[place] if place < len(wanted) and not others else None
+        if next_one is not None and turn.print == next_one.print:
+            if turn.figures != next_one.figures:
+                stale.append(place)
         elif turn.print in taken:
             doubles.append(turn.id)
+            continue
+        elif next_one is not None and rewrites:
+            stale.append(place)
         else:
             others.append(turn.id)
-    return Standing(ids, doubles, others)
+            continue
+        ids.append(turn.id)
+        taken.add(turn.print)
+    return Standing(ids, stale, doubles, others)
