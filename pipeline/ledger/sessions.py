@@ -102,6 +102,11 @@ def _take(custom_ids: set[str], session: SessionImport) -> bool:
     return True
 
 
+def _before(known: Known) -> Before:
+    prints = known.turn_prints or b""
+    return Before(known.payload_sha256, prints, known.spans_sha256, known.finish, bool(known.is_changing))
+
+
 def _rejected_spans(done: Settlement) -> Reject:
     """They came from some of the session's records; nobody knows any more from which."""
     session = done.send.session

@@ -61,7 +61,7 @@ class Mended(NamedTuple):
 def content_of(
     trace: Trace, *, with_spans: bool, in_batches: bool | None, stopping_reason: str, max_value_bytes: int
 ) -> tuple[Content, Mended]:
-    """`in_batches`: send turns as plain messages, also those with figures, which are lost then; None: only others."""
+    """`in_batches`: send turns as plain messages, also those with figures, which are left out; None: only others."""
     writer = _Writer(max_value_bytes)
     said: list[str] = []
     turns = [
@@ -119,25 +119,26 @@ class _Writer:
     ) -> TurnImport:
         asked = self._kept(_asked(turn.input, said))
         answered = self._kept(_answered(turn.output))
+        context = self._kept(turn.retrieval_context)
         figures = _figures(turn)
-        fields: dict[str, Any] = {"input": asked, "status": _status(turn, status), **figures}
+        is_plain = in_batches or (in_batches is None and not figures and turn.error is None)
+        messages = self._messages(asked, answered, context) if is_plain else None
+        fields: dict[str, Any] = {"input": asked, "status": _status(turn, status)}
+        if messages is None:
+            fields |= figures
         if answered is not None:
             fields["actualOutput"] = answered
         if turn.error is not None:
             fields["error"] = self._kept(turn.error)
-        context = self._kept(turn.retrieval_context)
         if context is not None:
             fields["retrievalContext"] = context
-        said += [
-            text for text in (_text_said(asked, "user_message"), _text_said(answered, "assistant_message")) if text
-        ]
-        is_plain = in_batches or (in_batches is None and not figures and turn.error is None)
-        messages = self._messages(asked, answered, context) if is_plain else None
+        spoken = (_text_said(asked, "user_message"), _text_said(answered, "assistant_message"))
+        said += [text for text in spoken if text]
         return TurnImport(
             self._written(fields),
             messages,
             turn_print(asked, answered),
-            figures_print(fields if messages is None else {"status": "GENERATED"}),
+            figures_print(fields),
             self._spans(turn.spans) if with_spans else (),
         )
 
