@@ -82,6 +82,8 @@ class Delivery:
         self._clock = clock
         self._chance = chance
         self._exists_share = 0.0
+        self.successors = 0
+        """How many wait for an earlier state of their session to be settled."""
         self._gone: dict[str, asyncio.Task[bool]] = {}
         """Versions that earlier intents named, and the question whether they were deleted since."""
 
@@ -97,16 +99,14 @@ class Delivery:
         send = journey.send
         if send.action in ("update", "complete", "recreate"):
             if journey.predecessor is not None:  # or an older state, tried again, would come after this one
-                self._attempts.leave_place(journey)
-                await asyncio.shield(journey.predecessor)
+                await self._wait_for(journey, journey.predecessor)
             if send.action == "recreate":
                 return await self._recreate(journey, send.session_id or "")
             return await self._update(journey, send.session_id or "")
         if send.action == "replace":
             session_id = send.session_id if send.state == "created" else None
             if journey.predecessor is not None:
-                self._attempts.leave_place(journey)
-                earlier = await asyncio.shield(journey.predecessor)
+                earlier = await self._wait_for(journey, journey.predecessor)
                 if earlier is not None and earlier.outcome in (Outcome.CREATED, Outcome.CHANGED):
                     session_id = earlier.session_id
                     journey.is_change = earlier.outcome is Outcome.CHANGED
@@ -123,6 +123,14 @@ class Delivery:
                 return await self._adopt(journey, found)
             self._exists_share *= 0.98
         return await self._create(journey)
+
+    async def _wait_for(self, journey: Journey, predecessor: asyncio.Future[Settlement | None]) -> Settlement | None:
+        self._attempts.leave_place(journey)
+        self.successors += 1
+        try:
+            return await asyncio.shield(predecessor)
+        finally:
+            self.successors -= 1
 
     async def _create(self, journey: Journey) -> Settlement:
         custom_id, version_id = journey.send.custom_id, journey.version_id

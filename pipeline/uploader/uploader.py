@@ -233,7 +233,7 @@ class Uploader:
     def _would_fill(self, waiting: int) -> bool:
         """Could anything still join the sessions that wait for their check?"""
         is_all = self._is_all_taken and not self._queue and not self._intended
-        return not (is_all and len(self._tasks) <= waiting) and not self._wants_room
+        return not (is_all and len(self._tasks) - self._delivery.successors <= waiting) and not self._wants_room
 
     def _seconds_until_others_show(self) -> float:
         """How long what an earlier process of this ledger sent may still take to show, from now on."""
