@@ -88,6 +88,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
             max_rejected=config.upload.max_rejected,
+            extent=config.extent,
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
             found=job.found,

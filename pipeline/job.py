@@ -109,6 +109,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         mapping_sha256,
         without_rejects=config.upload.retry_rejected,
         without_updatable=config.upload.on_change in ("update", "recreate"),
+        without_differing=config.upload.on_existing == "complete",
     )
     now = {file: mark_of(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]

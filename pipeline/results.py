@@ -106,6 +106,7 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             peak_rss_bytes=peak_rss_bytes(),
             error=error,
             max_rejected=job.config.upload.max_rejected,
+            extent=job.config.extent,
             rejected_before=job.rejected_before if run is job.run else 0,
             differing_before=job.differing_before if run is job.run else 0,
             found=job.found if run is job.run else None,

@@ -59,9 +59,11 @@ def check_invariants(
     rejects = read_rejects(folder)
     _check_files(folder, rows)
     _check_accounts(summary, rows, rejects)
-    stored = emulator.sessions()
+    stored = emulator.sessions(with_turns=True)
     check_nothing_is_doubled(stored)
     _check_against_the_server(rows, stored)
+    if summary["import"] != "session":
+        _check_turns(rows, stored, has_spans=summary["import"] == "full")
     _check_exit_code(summary)
     log = emulator.log()
     if rate is not None:
@@ -158,6 +160,40 @@ def _check_against_the_server(rows: list[dict[str, Any]], stored: list[dict[str,
             assert row["custom_id"] in custom_ids, row
         if outcome == "rejected" or (outcome == "failed" and row["session_id"] is None):
             assert row["custom_id"] not in custom_ids, row
+
+
+def _check_turns(rows: list[dict[str, Any]], stored: list[dict[str, Any]], *, has_spans: bool) -> None:
+    """I2, I3 of turns and spans: what is settled is whole, and what is not holds nothing twice."""
+    by_custom_id = {session["customId"]: session for session in stored if session["deletedAt"] is None}
+    for row in rows:
+        session = by_custom_id.get(row["custom_id"])
+        kind = row["error_kind"]
+        is_left_alone = kind in ("reported", "turns_differ", "mapping_changed", "other_payload", "update_rejected")
+        is_left_alone |= kind in ("parts_missing", "conflict") or row["outcome"] in ("duplicate", "conflict")
+        if session is None or is_left_alone:
+            continue
+        check_no_turn_is_doubled(session)
+        turns = [turn for turn in session["turns"] if turn["deletedAt"] is None]
+        spans = [span for turn in turns for span in turn["spans"] if _is_imported(span)]
+        is_settled = row["outcome"] in ("created", "changed", "skipped") or kind == "completed"
+        if is_settled:
+            assert len(turns) == row["turns"], row
+            assert len(spans) == (row["spans"] if has_spans else 0) or kind == "spans_rejected", row
+        if row["outcome"] == "created":
+            assert session["stoppingReason"] or session["error"] or session["status"] == "PENDING", row
+
+
+def check_no_turn_is_doubled(session: dict[str, Any]) -> None:
+    """No two in a row that say the same (the tests' dialogues never repeat themselves), no span id twice."""
+    turns = [turn for turn in session["turns"] if turn["deletedAt"] is None]
+    said = [json.dumps([turn["input"], turn["actualOutput"]], sort_keys=True) for turn in turns]
+    assert len(set(said)) == len(said), session["customId"]
+    ids = [span["metadata"]["span_id"] for turn in turns for span in turn["spans"] if _is_imported(span)]
+    assert len(set(ids)) == len(ids), session["customId"]
+
+
+def _is_imported(span: dict[str, Any]) -> bool:
+    return span["deletedAt"] is None and "span_id" in (span["metadata"] or {})
 
 
 def _sha256s(session: dict[str, Any]) -> frozenset[str]:

@@ -80,7 +80,9 @@ class RunningEmulator:
 
     def set_faults(self, script: Sequence[Mapping[str, Any]] | str) -> None:
         """A new fault script, as a list of rules or as YAML; an empty one ends all faults."""
-        self._call("POST", "faults", script if isinstance(script, str) else json.dumps(list(script)))
+        self._call(
+            "POST", "faults", script if isinstance(script, str) else json.dumps(list(script), ensure_ascii=False)
+        )
 
     def set_limit(self, max_per_second: float | None, burst: float | None = None) -> None:
         self._call("POST", "settings", json.dumps({"max_per_second": max_per_second, "burst": burst}))

@@ -180,6 +180,8 @@ def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Dec
             return Decision("update")
         if policy.on_change == "recreate":
             return Decision("recreate")
+    elif content is not None and policy.completes_existing:
+        return Decision("complete")
     kind, why = "reported", "it does not merely add to the one imported before"
     if known.state == "existing":
         kind, why = "other_payload", "the session on the server is not this ledger's"

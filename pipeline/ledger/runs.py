@@ -116,7 +116,13 @@ class RunLedger:
             }
 
     def done_files(
-        self, target: int, mapping_sha256: str, *, without_rejects: bool, without_updatable: bool = False
+        self,
+        target: int,
+        mapping_sha256: str,
+        *,
+        without_rejects: bool,
+        without_updatable: bool = False,
+        without_differing: bool = False,
     ) -> dict[str, DoneFile]:
         """Files whose every record is settled, ignored or rejected, by path."""
         schema = "past" if self._database.has_past else "main"
@@ -128,6 +134,8 @@ class RunLedger:
             query += " AND d.rejects = 0"
         if without_updatable:
             query += " AND d.updatable = 0"
+        if without_differing:
+            query += " AND d.differing = 0"
         rows = self._connection.execute(query, (target, mapping_sha256))
         return {path: DoneFile(*row) for path, *row in rows}
 

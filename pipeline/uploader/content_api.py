@@ -15,6 +15,8 @@ from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
 from pipeline.uploader.transport import Answer
 
+CLOSED = ("COMPLETED", "FAILED")
+"""The states of a session that has ended (api-contract 2.5)."""
 _Id = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -58,6 +60,10 @@ class _CreatedTurn(msgspec.Struct, frozen=True):
     id: _Id
     sessionId: _Id  # noqa: N815
     index: int | None = None
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    status: str
 
 
 class _Span(msgspec.Struct, frozen=True):
@@ -158,9 +164,13 @@ class ContentApi:
         self._expect_success(await self._client.send("DELETE", f"/traces/{quote(span_id, safe='')}", None))
 
     async def finish(self, session_id: str, body: bytes) -> None:
-        """PATCH /sessions/{id}/finish."""
+        """PATCH /sessions/{id}/finish; the answer must say that it is closed."""
         path = f"/sessions/{quote(session_id, safe='')}/finish"
-        self._expect_success(await self._client.send("PATCH", path, body))
+        answer = await self._client.send("PATCH", path, body)
+        if self._read(answer, _Closed).status not in CLOSED:
+            raise AmbiguousError(
+                f"the API answered {answer.status} and left the session open", kind="not_finished", status=answer.status
+            )
 
     def _own(self, created: Sequence[_CreatedTurn], session_id: str) -> list[str]:
         for turn in created:

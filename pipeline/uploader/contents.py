@@ -32,14 +32,14 @@ from pipeline.uploader.batches import (
 )
 from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
-from pipeline.uploader.content_api import ContentApi, RefusedSpan, StoredTurn
+from pipeline.uploader.content_api import CLOSED, ContentApi, RefusedSpan, StoredTurn
 from pipeline.uploader.journey import Journey
 from pipeline.uploader.retry import backoff_seconds
 from pipeline.uploader.standing import Standing, standing_of
 
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
-TOO_LARGE = 413
+CONFLICT, TOO_LARGE = 409, 413
 REFUSED_SHOWN = 10
 """Spans that a reject names."""
 MAX_REPAIRS = 3
@@ -164,6 +164,12 @@ class Contents:
 
         try:
             created = await self._known_to_be_stored(journey, post)
+            if len(created) == len(some):
+                return ids + created
+            # It took them and stored none, or not all: a closed session may ignore what comes.
+            if await self._open_if_closed(journey, session_id):
+                return ids
+            raise AmbiguousError("the API says nothing about turns that it took", kind="broken_answer")
         except AmbiguousError as error:
             until = self._clock.now() + self._config.lookup_seconds
             standing = await self._read_until(journey, session_id, first + len(some), until)
@@ -180,14 +186,6 @@ class Contents:
             if await self._open_if_closed(journey, session_id):
                 return ids
             raise ContentRejectedError(f"turn {first + 1} was refused", error) from error
-        if len(created) == len(some):
-            return ids + created
-        # It took them and stored none, or not all: a closed session may ignore them.
-        standing = await self._read_until(journey, session_id, first + len(some), self._clock.now())
-        found = await self._settled(journey, standing)
-        if len(found) <= first and not await self._open_if_closed(journey, session_id):
-            raise AmbiguousError("the API took a turn and stored none", kind="turn_not_stored")
-        return found
 
     async def _rewrite(self, journey: Journey, turn_id: str, place: int) -> None:
         body = _content_of(journey).turns[place].body
@@ -353,7 +351,7 @@ class Contents:
                 await self._attempts.wait(journey, error)
             except RejectedError as error:
                 session = await self._session(journey, session_id)
-                if session is not None and session.status in ("COMPLETED", "FAILED"):
+                if session is not None and session.status in CLOSED:
                     return  # it closed by itself, or an attempt before had finished it
                 raise ContentRejectedError("its end was refused", error) from error
             else:
@@ -396,6 +394,10 @@ class Contents:
                 raise
             except TransientError as error:
                 failed = error
+            except RejectedError as error:
+                if error.status == CONFLICT:  # with what? Perhaps with itself
+                    raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
+                raise
             if self._attempts.is_used_up(journey):
                 raise failed
             await self._attempts.wait(journey, failed)
@@ -410,7 +412,7 @@ class Contents:
 
 def is_finished_with(session: StoredSession | None, body: bytes) -> bool:
     """Did it end the way that the body of a finish says?"""
-    if session is None or session.status not in ("COMPLETED", "FAILED"):
+    if session is None or session.status not in CLOSED:
         return False
     told = {"stoppingReason": session.stoppingReason, "error": session.error}
     return all(told[key] == value for key, value in orjson.loads(body).items())

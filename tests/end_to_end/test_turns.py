@@ -1,0 +1,435 @@
+"""Whole conversations: turns in order, their spans, the end; once each, whatever goes wrong, night after night."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pipeline.emulator import RunningEmulator, running_emulator
+from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
+from tests.end_to_end.test_network_faults import LATER, TROUBLE, dated
+from tests.invariants import check_invariants, check_no_turn_is_doubled, read_manifest, read_rejects, read_summary
+
+TURN = "POST /inferenceResults"
+BATCH = "POST /inferenceResults/batch"
+SPANS = "POST /traces/batch"
+FINISH = "PATCH /sessions/*/finish"
+QUICK = {
+    "source__session_per": "conversation",
+    "upload__lookup_seconds": 4,
+    "upload__timeout_seconds": 1,
+    "upload__max_at_once": 16,
+}
+
+
+def talk(number: int, turn: int, **fields: Any) -> dict[str, Any]:
+    """One request of a dialogue, with what it took, and two steps inside."""
+    at = f"2026-08-22 08:{turn:02}"
+    steps = [
+        {
+            "id": f"o-{number}-{turn}-{step}",
+            "type": "AGENT" if step == 0 else "GENERATION",
+            "name": f"step {step}",
+            "startTime": f"{at}:0{step}.000000",
+            "endTime": f"{at}:09.000000",
+            "parentObservationId": None if step == 0 else f"o-{number}-{turn}-0",
+            "input": f"in {step}",
+            "output": {"done": step},
+        }
+        for step in range(2)
+    ]
+    return (
+        make_trace(
+            number,
+            id=f"t-{number}-{turn}",
+            timestamp=f"{at}:00.000000",
+            session_id=f"talk-{number}",
+            input=f"question {turn} of {number}",
+            output=f"answer {turn} of {number} is on its way",
+            latency=1.5,
+            observations=steps,
+        )
+        | fields
+    )
+
+
+def chat(number: int, turns: int) -> dict[str, Any]:
+    """A dialogue as messages only, which go in batches."""
+    messages = []
+    for turn in range(turns):
+        messages.append({"role": "user", "content": f"question {turn} of {number}"})
+        messages.append({"role": "assistant", "content": f"answer {turn} of {number} is on its way"})
+    return {"id": f"chat-{number}", "messages": messages}
+
+
+def talks(count: int, turns: int) -> list[dict[str, Any]]:
+    return [talk(number, turn) for turn in range(turns) for number in range(count)]
+
+
+def said(emulator: RunningEmulator, custom_id: str) -> list[tuple[str, str]]:
+    session = next(
+        one for one in emulator.sessions(with_turns=True) if one["customId"] == custom_id and one["deletedAt"] is None
+    )
+    turns = [turn for turn in session["turns"] if turn["deletedAt"] is None]
+    return [(turn["input"]["user_message"], turn["actualOutput"]) for turn in turns]
+
+
+def dialogue(number: int, turns: int) -> list[tuple[str, str]]:
+    return [(f"question {turn} of {number}", f"answer {turn} of {number} is on its way") for turn in range(turns)]
+
+
+def calls(emulator: RunningEmulator) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for line in emulator.log():
+        path = "/".join(part if "_" not in part else "*" for part in line["path"].split("?")[0].split("/"))
+        found[f"{line['method']} {path}"] += 1
+    return found
+
+
+def test_a_conversation_is_imported_whole(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(3, 3))
+    result = importer.run_here(source, **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 3}
+    session = emulator.sessions(with_turns=True)[0]
+    assert said(emulator, session["customId"]) == dialogue(0, 3)
+    assert (session["status"], session["stoppingReason"]) == ("COMPLETED", "IMPORTED")
+    assert [turn["index"] for turn in session["turns"]] == [0, 1, 2]
+    assert session["turns"][0]["latency"] == 9000
+    root, child = session["turns"][1]["spans"]
+    assert (root["type"], child["type"]) == ("AGENT", "GENERATION")
+    assert child["parentTraceId"] == root["id"]
+    assert (child["inputData"], child["outputData"], child["latencyMs"]) == ("in 1", {"done": 1}, 8000)
+    assert child["startTime"] == "2026-08-22T08:01:01.000Z"
+    # Per session: itself, a turn each, all spans at once, the end; and one question for all of them.
+    assert calls(emulator) == {
+        "GET /versions/*": 1,
+        "GET /products/*": 1,
+        "GET /sessions": 1,
+        "POST /sessions": 3,
+        TURN: 9,
+        SPANS: 3,
+        "GET /inferenceResults": 1,
+        "PATCH /sessions/*/finish": 3,
+    }
+
+
+@pytest.mark.parametrize("extent", ["session", "turns", "full"])
+def test_as_much_is_imported_as_was_asked_for(importer: Importer, emulator: RunningEmulator, extent: str) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
+    result = importer.run_here(source, **QUICK, **{"import": extent})
+    check_invariants(emulator, result.folder)
+    session = emulator.sessions(with_turns=True)[0]
+    assert len(session["turns"]) == (0 if extent == "session" else 2)
+    assert sum(len(turn["spans"]) for turn in session["turns"]) == (4 if extent == "full" else 0)
+    assert (session["context"] is None) == (extent != "session")
+
+
+def test_what_was_imported_without_turns_is_completed(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(5, 2))
+    importer.run_here(source, **QUICK, **{"import": "session"})
+    ids = {session["id"] for session in emulator.sessions()}
+    for extent in ("turns", "full"):
+        result = importer.run_here(source, **QUICK, **{"import": extent})
+        summary = check_invariants(emulator, result.folder)
+        assert (summary["outcomes"], summary["details"]) == ({"changed": 5}, {"changed": {"completed": 5}})
+    assert {session["id"] for session in emulator.sessions()} == ids
+    assert said(emulator, "langfuse:talk-4") == dialogue(4, 2)
+    before = len(emulator.log())
+    assert importer.run_here(source, **QUICK).summary["exit_code"] == 0
+    assert not [line for line in emulator.log()[before:] if line["method"] != "GET"]
+    importer.run_here(source, **QUICK, **{"import": "session"})  # which holds more already
+    assert not [line for line in emulator.log()[before:] if line["method"] != "GET"]
+
+
+def test_messages_go_in_batches_cut_between_pairs(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [chat(1, 120), chat(2, 1)])
+    result = importer.run_here(source, **QUICK)
+    check_invariants(emulator, result.folder)
+    assert said(emulator, "chat:chat-1") == dialogue(1, 120)
+    assert said(emulator, "chat:chat-2") == dialogue(2, 1)
+    assert (calls(emulator)[BATCH], calls(emulator)[TURN]) == (3, 1)
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("route", [TURN, SPANS, FINISH, BATCH])
+def test_no_turn_is_lost_or_doubled(importer: Importer, emulator: RunningEmulator, route: str, trouble: str) -> None:
+    emulator.set_faults([{"match": route, "when": {"between": [2, 4]}, "do": TROUBLE[trouble]}])
+    rows = [chat(number, 60) for number in range(4)] if route == BATCH else talks(4, 3)
+    result = importer.run_here(write_jsonl(importer.home / "a.jsonl", rows), **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+    prefix, turns = ("chat:chat-", 60) if route == BATCH else ("langfuse:talk-", 3)
+    for number in range(4):
+        assert said(emulator, f"{prefix}{number}") == dialogue(number, turns)
+
+
+@pytest.mark.parametrize("answer", LATER)
+def test_who_is_told_to_wait_with_a_turn_sends_it_once(
+    importer: Importer, emulator: RunningEmulator, answer: str
+) -> None:
+    rules = [{"match": route, "when": {"between": [2, 3]}, "do": dated(LATER[answer])} for route in (TURN, SPANS)]
+    emulator.set_faults(rules)
+    source = write_jsonl(importer.home / "a.jsonl", talks(3, 2))
+    result = importer.run_here(source, **QUICK, upload__max_pause_seconds=2)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 3}
+
+
+@pytest.mark.parametrize("route", ["GET /inferenceResults", "GET /traces", "GET /sessions/*"])
+def test_questions_about_turns_that_fail_are_asked_again(
+    importer: Importer, emulator: RunningEmulator, route: str
+) -> None:
+    emulator.set_faults(
+        [
+            {"match": route, "when": {"first": 5}, "do": {"status": 502}},
+            *(
+                {"match": one, "when": {"every": 3}, "do": {"reset_after_commit": True}}
+                for one in (TURN, SPANS, FINISH)
+            ),
+        ]
+    )
+    result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+
+
+def test_a_turn_that_shows_late_is_waited_for(importer: Importer, emulator: RunningEmulator) -> None:
+    late = {"reset_after_commit": True, "visible_after_ms": 2500}
+    emulator.set_faults([{"match": route, "when": {"every": 3}, "do": late} for route in (TURN, SPANS)])
+    result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+
+
+def test_a_batch_of_which_only_a_part_was_stored_is_filled_up(importer: Importer, emulator: RunningEmulator) -> None:
+    emulator.set_faults(
+        [
+            {"match": BATCH, "when": {"first": 1}, "do": {"keep_first": 7}},
+            {"match": BATCH, "when": {"between": [2, 2]}, "do": {"keep_first": 3, "status": 500, "after_commit": True}},
+            {"match": SPANS, "when": {"first": 1}, "do": {"keep_first": 1, "status": 500, "after_commit": True}},
+        ]
+    )
+    source = write_jsonl(importer.home / "a.jsonl", [chat(1, 70)])
+    beside = write_jsonl(importer.home / "b.jsonl", talks(1, 2))
+    result = importer.run_here(source, beside, **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 2}
+    assert said(emulator, "chat:chat-1") == dialogue(1, 70)
+
+
+@pytest.mark.parametrize("policy", ["REJECT", "IGNORE", "REOPEN_AND_REEVALUATE"])
+def test_a_session_that_closed_meanwhile_gets_its_turns(
+    importer: Importer, emulator: RunningEmulator, policy: str
+) -> None:
+    emulator.set_product("prod_123", closedSessionInferenceCreationPolicy=policy)
+    day, night = importer.home / "a.jsonl", importer.home / "b.jsonl"
+    write_jsonl(day, talks(3, 2))
+    assert importer.run_here(day, **QUICK).summary["exit_code"] == 0
+    write_jsonl(night, [talk(number, 2) for number in range(3)])
+    result = importer.run_here(day, night, **QUICK)
+    summary = check_invariants(emulator, result.folder)
+    assert summary["details"] == {"changed": {"updated": 3}}
+    for number in range(3):
+        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 3)
+    assert {session["status"] for session in emulator.sessions()} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("policy", ["REJECT", "IGNORE"])
+def test_a_session_that_somebody_closes_in_between(importer: Importer, emulator: RunningEmulator, policy: str) -> None:
+    """Between its creation and its turns, as it closes by itself after half an hour of waiting."""
+    emulator.set_product("prod_123", closedSessionInferenceCreationPolicy=policy)
+    source = write_jsonl(importer.home / "a.jsonl", talks(2, 2))
+    emulator.set_faults([{"match": TURN, "when": {"first": 4}, "do": {"status": 502}}])
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(importer.run_here, source, **QUICK)
+        wait_until(lambda: calls(emulator)[TURN] >= 1)
+        emulator.forward(3600)
+        result = run.result()
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 2}
+    assert said(emulator, "langfuse:talk-1") == dialogue(1, 2)
+
+
+def test_a_refused_turn_leaves_the_rest_and_is_told(importer: Importer, emulator: RunningEmulator) -> None:
+    emulator.set_faults(
+        [{"match": TURN, "when": {"between": [4, 4]}, "do": {"status": 422, "body": {"message": "no such language"}}}]
+    )
+    source = write_jsonl(importer.home / "a.jsonl", talks(3, 2))
+    result = importer.run_here(source, **(QUICK | {"upload__max_at_once": 1}))
+    summary = check_invariants(emulator, result.folder)
+    assert (summary["outcomes"], summary["exit_code"]) == ({"created": 2, "failed": 1}, 4)
+    row = next(row for row in read_manifest(result.folder) if row["outcome"] == "failed")
+    assert row["error_kind"] == "content_rejected"
+    assert "no such language" in row["error"]
+    assert {line["error_kind"] for line in read_rejects(result.folder)} == {"content_rejected"}
+    result = importer.run_here(source, **QUICK)  # and the next night it is accepted
+    assert check_invariants(emulator, result.folder)["outcomes"]["created"] == 1
+
+
+def test_refused_spans_go_to_the_rejects_with_the_reason(importer: Importer, emulator: RunningEmulator) -> None:
+    emulator.set_faults([{"match": SPANS, "when": {"first": 1}, "do": {"keep_first": 3}}])
+    source = write_jsonl(importer.home / "a.jsonl", talks(2, 2))
+    result = importer.run_here(source, **(QUICK | {"upload__max_at_once": 1}))
+    summary = check_invariants(emulator, result.folder)
+    assert (summary["outcomes"], summary["exit_code"]) == ({"created": 2}, 3)
+    assert summary["details"] == {"created": {"spans_rejected": 1}}
+    (reject,) = read_rejects(result.folder)
+    assert (reject["stage"], reject["error_kind"]) == ("upload", "spans_rejected")
+    assert "1 spans were refused" in reject["error"]
+
+
+def test_the_next_night_appends_only_what_is_new(importer: Importer, emulator: RunningEmulator) -> None:
+    files = [importer.home / f"{night}.jsonl" for night in range(3)]
+    for night, file in enumerate(files):
+        write_jsonl(file, [talk(number, night) for number in range(3)])
+        before = calls(emulator)
+        result = importer.run_here(*files[: night + 1], **QUICK)
+        summary = check_invariants(emulator, result.folder)
+        assert summary["exit_code"] == 0
+        new = calls(emulator) - before
+        assert (new[TURN], new[SPANS], new["PATCH /sessions/*/finish"]) == (3, 3, 3)
+        for number in range(3):
+            assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, night + 1)
+    write_jsonl(files[0], [talk(number, 0) for number in range(3)])  # exported again, unchanged
+    before = calls(emulator)
+    check_invariants(emulator, importer.run_here(*files, **QUICK).folder)
+    assert not [name for name in calls(emulator) - before if not name.startswith("GET")]
+
+
+def test_an_unfinished_trace_is_finished_by_the_night_that_brings_its_end(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    whole = talk(1, 0)
+    half = talk(1, 0, output=None)
+    half["observations"] = [half["observations"][0] | {"endTime": None, "output": None}]
+    source = write_jsonl(importer.home / "a.jsonl", [half])
+    result = importer.run_here(source, **QUICK)
+    check_invariants(emulator, result.folder)
+    assert emulator.sessions()[0]["status"] == "PENDING"
+    write_jsonl(source, [whole])
+    result = importer.run_here(source, **QUICK)
+    summary = check_invariants(emulator, result.folder)
+    assert summary["details"] == {"changed": {"updated": 1}}
+    session = emulator.sessions(with_turns=True)[0]
+    assert (session["status"], session["stoppingReason"]) == ("COMPLETED", "IMPORTED")
+    assert said(emulator, "langfuse:talk-1") == dialogue(1, 1)
+    live = [span for span in session["turns"][0]["spans"] if span["deletedAt"] is None]
+    assert [(span["name"], span["endTime"] is not None) for span in live] == [("step 0", True), ("step 1", True)]
+
+
+@pytest.mark.parametrize("policy", ["report", "update", "recreate"])
+def test_one_that_changed_in_the_past(importer: Importer, emulator: RunningEmulator, policy: str) -> None:
+    rows = talks(2, 2)
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    importer.run_here(source, **QUICK)
+    ids = {session["customId"]: session["id"] for session in emulator.sessions()}
+    rows[0] = rows[0] | {"output": "another answer"}
+    write_jsonl(source, rows)
+    result = importer.run_here(source, **QUICK, upload__on_change=policy)
+    summary = check_invariants(emulator, result.folder)
+    kind = {"report": "reported", "update": "updated", "recreate": "recreated"}[policy]
+    assert summary["details"]["changed"] == {kind: 1}
+    first = said(emulator, "langfuse:talk-0")
+    assert first[0][1] == ("answer 0 of 0 is on its way" if policy == "report" else "another answer")
+    assert first[1:] == dialogue(0, 2)[1:]
+    now = {session["customId"]: session["id"] for session in emulator.sessions() if session["deletedAt"] is None}
+    assert (now["langfuse:talk-0"] == ids["langfuse:talk-0"]) == (policy != "recreate")
+    assert now["langfuse:talk-1"] == ids["langfuse:talk-1"]
+
+
+@pytest.mark.parametrize("on_existing", ["leave", "complete"])
+def test_two_machines_on_one_conversation_double_no_turn(
+    importer: Importer, emulator: RunningEmulator, on_existing: str
+) -> None:
+    rows = talks(20, 3)
+    machines = [importer, Importer(importer.home / "other", emulator.url)]
+    emulator.set_latency(20)
+    settings = QUICK | {"upload__on_existing": on_existing}
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(one.run_here, write_jsonl(one.home / "a.jsonl", rows), **settings) for one in machines]
+        results = [run.result() for run in runs]
+    outcomes = Counter(row["outcome"] for result in results for row in read_manifest(result.folder))
+    assert outcomes == {"created": 20, "existing": 20}
+    for session in emulator.sessions(with_turns=True):
+        check_no_turn_is_doubled(session)
+    for number in range(20):
+        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 3)
+
+
+def test_a_session_of_somebody_else_is_completed_where_that_is_said(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    other = Importer(importer.home / "other", emulator.url)
+    other.run_here(write_jsonl(other.home / "a.jsonl", talks(2, 1)), **QUICK)
+    source = write_jsonl(importer.home / "a.jsonl", talks(2, 3))
+    result = importer.run_here(source, **QUICK)
+    assert read_summary(result.folder)["details"] == {"existing": {"other_payload": 2}}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 1)
+    result = importer.run_here(source, **QUICK, upload__on_existing="complete")
+    assert read_summary(result.folder)["details"] == {"existing": {"completed": 2}}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
+
+
+def wait_until_struck(emulator: RunningEmulator, after: int, process: subprocess.Popen[str]) -> None:
+    wait_until(lambda: any(line["fault"] for line in emulator.log(after)) or process.poll() is not None)
+
+
+STEPS = ("POST /sessions", TURN, SPANS, "GET /inferenceResults", FINISH)
+
+
+@pytest.mark.parametrize("do", [{"delay_ms": 60_000}, {"commit_after_ms": 60_000}], ids=["after", "before"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_between_any_two_steps_it_goes_on(
+    importer: Importer, emulator: RunningEmulator, step: str, do: dict[str, Any]
+) -> None:
+    """SIGKILL while a request of this step is on the wire: stored already, or never to be."""
+    source = write_jsonl(importer.home / "a.jsonl", talks(3, 2))
+    settings = importer.home / "quick.yaml"
+    settings.write_text(
+        f"source: {{paths: [{source}], session_per: conversation}}\ntarget: {{version_id: ver_123}}\n"
+        "upload: {lookup_seconds: 2, timeout_seconds: 1.5, max_at_once: 2}\n"
+    )
+    for number in (1, 2):
+        emulator.set_faults([{"match": step, "when": {"between": [number, number + 1]}, "do": do}])
+        before = len(emulator.log())
+        process = importer.start(options=[str(settings)])
+        wait_until_struck(emulator, before, process)
+        end(process, signal.SIGKILL if process.poll() is None else None)
+    emulator.set_faults([])
+    done = importer.run(options=[str(settings)])
+    assert done.code == 0, done.out + done.err
+    check_invariants(emulator, importer.last)
+    for number in range(3):
+        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 2)
+
+
+def test_an_update_that_was_killed_goes_on(importer: Importer, emulator: RunningEmulator) -> None:
+    day, night = importer.home / "a.jsonl", importer.home / "b.jsonl"
+    write_jsonl(day, talks(6, 2))
+    settings = importer.home / "quick.yaml"
+    settings.write_text(
+        f"source: {{paths: [{importer.home}/*.jsonl], session_per: conversation}}\ntarget: {{version_id: ver_123}}\n"
+        "upload: {lookup_seconds: 2, timeout_seconds: 1.5, max_at_once: 2}\n"
+    )
+    assert importer.run(options=[str(settings)]).code == 0
+    write_jsonl(night, [talk(number, turn) for number in range(6) for turn in (2, 3)])
+    for number in (1, 3, 5):
+        emulator.set_faults([{"match": TURN, "when": {"after": number}, "do": {"delay_ms": 60_000}}])
+        before = len(emulator.log())
+        process = importer.start(options=[str(settings)])
+        wait_until_struck(emulator, before, process)
+        end(process, signal.SIGKILL if process.poll() is None else None)
+    emulator.set_faults([])
+    done = importer.run(options=[str(settings)])
+    assert done.code == 0, done.out + done.err
+    check_invariants(emulator, importer.last)
+    for number in range(6):
+        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 4)
+
+
+def test_a_server_that_takes_no_large_bodies_gets_smaller_ones(importer: Importer) -> None:
+    with running_emulator(options={"max_body_bytes": 2_000}) as emulator:
+        importer.base_url = emulator.url
+        source = write_jsonl(importer.home / "a.jsonl", [chat(1, 40)])
+        result = importer.run_here(source, **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
+        assert said(emulator, "chat:chat-1") == dialogue(1, 40)
