@@ -64,7 +64,8 @@ class Reopening:
         connection = self._database.connection
         connection.execute(
             "UPDATE session SET state = 'pending', session_id = NULL, version_id = NULL, settled_run = NULL, "
-            "http_status = NULL, error_kind = NULL, error = NULL WHERE id = ?",
+            "http_status = NULL, error_kind = NULL, error = NULL, extent = NULL, turn_prints = NULL, "
+            "content_sha256 = NULL, spans_sha256 = NULL, finish = NULL, is_changing = 0 WHERE id = ?",
             (row,),
         )
         connection.execute(
