@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import uvloop
 
 _HEAD = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _VERSION = b'{"id":"ver_123","name":"1","productId":"prod_1","createdAt":"2026-08-22T08:00:00.000Z","deletedAt":null}'
+_CLOSED = b'{"id":"session_1","status":"COMPLETED"}'
 _STAMP = b'","createdAt":"2026-08-22T08:00:00.000Z","testCaseId":null,"userId":"user_1","isSeed":false,'
 
 
@@ -26,6 +28,7 @@ class Answering(asyncio.Protocol):
     """As little HTTP as will do."""
 
     count = 0
+    turns: ClassVar[dict[bytes, list[bytes]]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
@@ -45,13 +48,33 @@ class Answering(asyncio.Protocol):
 
 
 def _answer(head: bytes, body: bytes) -> bytes:
+    path = head[: head.find(b"\r")]
+    if b" /inferenceresults" in path or b" /traces" in path or b"/finish" in path:
+        return _answer_content(path, body)
     if head.startswith(b"post"):
         Answering.count += 1
         content = b'{"id":"session_%d%b%b' % (Answering.count, _STAMP, body[1:])
         return _HEAD % (b"201 Created", len(content)) + content
-    path = head[: head.find(b"\r")]
     content = _VERSION if b"/versions/" in path else b"{}" if b"sdk-version" in path else b"[]"
     return _HEAD % (b"200 OK", len(content)) + content
+
+
+def _answer_content(path: bytes, body: bytes) -> bytes:
+    """Turns (which are shown when they are asked for, once), spans, and the end of a session."""
+    if path.startswith(b"get"):
+        ids = re.findall(rb"sessionids=([^& ]+)", path)
+        content = b"[%b]" % b",".join([turn for one in ids for turn in Answering.turns.pop(one, [])])
+        return _HEAD % (b"200 OK", len(content)) + content
+    if b"/finish" in path:
+        return _HEAD % (b"200 OK", len(_CLOSED)) + _CLOSED
+    if b" /traces" in path:
+        content = b'{"spans":' + body[len(b'{"traces":') :]
+    else:
+        Answering.count += 1
+        content = b'{"id":"ir_%d",%b' % (Answering.count, body[1:])
+        session_id = body[len(b'{"sessionId":"') : body.find(b'",')]
+        Answering.turns.setdefault(session_id, []).append(content)
+    return _HEAD % (b"201 Created", len(content)) + content
 
 
 def _serve(certificate: Path | None, say_port: Connection) -> None:

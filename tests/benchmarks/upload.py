@@ -29,7 +29,9 @@ from tests.benchmarks.cheap_api import cheap_api, make_certificate
 from tests.benchmarks.peers import PEERS
 from tests.benchmarks.plan import rows
 
-OURS = "trace-import run, everything on"
+OURS = "trace-import run --import session"
+WHOLE = "trace-import run --import full"
+"""A session, its turn and its end: so the sessions take three requests each."""
 BASE = "aiohttp + uvloop, bodies ready"
 SLOW = {"httpx.AsyncClient, gather": 20, "cookbook loop (httpx, JSONL)": 20, "galtea SDK, a loop": 20}
 """So many times fewer sessions, so that a run ends."""
@@ -47,7 +49,7 @@ def look(_snapshot=None):
         comm, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
         ticks[int(task)] = (names.get(int(task), comm), int(fields[11]) + int(fields[12]))
 config = load_config(overrides={"source.paths": [source], "target.version_id": "ver_123", "target.base_url": url,
-                                "state_dir": Path(state)})
+                                "state_dir": Path(state), "import": "session"})
 run_import(config, watch=look)
 print(json.dumps([[name, used / os.sysconf("SC_CLK_TCK")] for name, used in ticks.values()]))
 """
@@ -70,11 +72,11 @@ def environment(url: str, ca_file: Path | None) -> dict[str, str]:
     return {**os.environ, "GALTEA_API_KEY": "gsk_benchmark", "GALTEA_API_URL": url} | dict.fromkeys(names, str(ca_file))
 
 
-def run_ours(source: Path, folder: Path, env: dict[str, str], at_once: int) -> tuple[float, float]:
+def run_ours(source: Path, folder: Path, env: dict[str, str], at_once: int, name: str) -> tuple[float, float]:
     """CPU seconds (all processes and threads) and wall seconds of one import."""
     state = folder / "state"
     command = [sys.executable, "-m", "pipeline", "run", "--source", str(source), "--version-id", "ver_123", "--json"]
-    command += ["--state-dir", str(state), "--max-at-once", str(at_once)]
+    command += ["--state-dir", str(state), "--max-at-once", str(at_once), "--import", name.rsplit(maxsplit=1)[-1]]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -86,12 +88,13 @@ def run_ours(source: Path, folder: Path, env: dict[str, str], at_once: int) -> t
 def measure(url: str, ca_file: Path | None, folder: Path, sessions: int, rounds: int, at_once: int) -> None:
     env = environment(url, ca_file)
     long, short = write_rows(folder / "long.jsonl", sessions), write_rows(folder / "short.jsonl", sessions // 10)
-    costs: dict[str, list[Cost]] = {name: [] for name in (OURS, *PEERS)}
+    costs: dict[str, list[Cost]] = {name: [] for name in (OURS, WHOLE, *PEERS)}
     fixed = []
     for _ in range(rounds):
-        (cpu, wall), (cpu_0, wall_0) = (run_ours(source, folder, env, at_once) for source in (long, short))
-        count = sessions - sessions // 10
-        costs[OURS].append(Cost((cpu - cpu_0) / count * 1e6, count / (wall - wall_0)))
+        for name in (OURS, WHOLE):
+            (cpu, wall), (cpu_0, wall_0) = (run_ours(source, folder, env, at_once, name) for source in (long, short))
+            count = sessions - sessions // 10
+            costs[name].append(Cost((cpu - cpu_0) / count * 1e6, count / (wall - wall_0)))
         fixed.append(cpu_0 - (cpu - cpu_0) / 9)
         for name in PEERS:
             count = sessions // SLOW.get(name, 1 if name == BASE else 5)
