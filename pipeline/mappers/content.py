@@ -13,14 +13,14 @@ A turn (`POST /inferenceResults`):
 | latency | the turn's, or its end less its start; of a single turn the trace's (whole ms: an old API takes no other) |
 | inputTokens, outputTokens, cacheReadInputTokens, tokens, cost | the turn; of a single turn the trace |
 
-Kinds of tokens that the API has no field for, and the times of turns, stand in the session's metadata.
+Counts that the API has no field for, and the times of turns, stand in the session's metadata.
 
 A span (`POST /traces`): name (its type, where it has none), type, startTime, endTime, latencyMs (not where it would be
 negative), inputData, outputData, error, and metadata: its own, and `span_id`, `model`, `tokens`, `cost`, and
 `parent_id` where the parent is not among the turn's spans. One of its own of these names becomes `metadata.<key>`.
 
-Repeated history: where the messages before the last one repeat what the turns before have said, only the new message is
-sent.
+Repeated history: where the messages before the last one repeat what the turns before said last, only what is new is
+sent: the last message, and any that says more than its words (a call of a tool, say) and stood in no earlier turn.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ _MARKERS = frozenset(["role", "type", "from"])
 """Keys that say who speaks, and not what."""
 TURN_KEYS = ("turn_times", "turn_tokens")
 """Keys of a session's metadata."""
+_MOST = 2**53 - 1
+"""The largest figure that JavaScript, and so the API, counts exactly."""
 _SPAN_KEYS = ("span_id", "parent_id", "model", "tokens", "cost")
 
 
@@ -63,12 +65,12 @@ def content_of(
 ) -> tuple[Content, Mended]:
     """`in_batches`: send turns as plain messages, also those with figures, which are lost then; None: only others."""
     writer = _Writer(max_value_bytes)
-    said: list[str] = []
+    said = _Said()
     turns = [
         writer.turn(turn, trace.status, said, with_spans=with_spans, in_batches=in_batches)
         for turn in _with_figures(trace)
     ]
-    finish = _finish(trace, stopping_reason)
+    finish = writer.finish(trace, stopping_reason)
     sha256 = sha256_of(
         [finish or b"", *(part for turn in turns for part in (turn.body, *(span.seed for span in turn.spans)))]
     )
@@ -96,16 +98,6 @@ def _with_figures(trace: Trace) -> Sequence[Turn]:
     ]
 
 
-def _finish(trace: Trace, stopping_reason: str) -> bytes | None:
-    """Ended well or in error, never both; what has not ended is not finished."""
-    if trace.status is Status.PENDING:
-        return None
-    if trace.status is Status.FAILED:
-        errors = [trace.error, *(turn.error for turn in reversed(trace.turns))]
-        return json_text.encode({"error": next((text for text in errors if text), "in error, without a message")})
-    return json_text.encode({"stoppingReason": stopping_reason})
-
-
 class _Writer:
     """Writes values once, and counts what had to be cut or replaced."""
 
@@ -114,11 +106,10 @@ class _Writer:
         self.cut = 0
         self.repairs: Counter[str] = Counter()
 
-    def turn(
-        self, turn: Turn, status: Status, said: list[str], *, with_spans: bool, in_batches: bool | None
-    ) -> TurnImport:
-        asked = self._kept(_asked(turn.input, said))
-        answered = self._kept(_answered(turn.output))
+    def turn(self, turn: Turn, status: Status, said: _Said, *, with_spans: bool, in_batches: bool | None) -> TurnImport:
+        asked, answered = _asked(turn.input, said), _answered(turn.output)
+        said.add(turn, asked, answered)
+        asked, answered = self._kept(asked), self._kept(answered)
         figures = _figures(turn)
         fields: dict[str, Any] = {"input": asked, "status": _status(turn, status), **figures}
         if answered is not None:
@@ -128,10 +119,7 @@ class _Writer:
         context = self._kept(turn.retrieval_context)
         if context is not None:
             fields["retrievalContext"] = context
-        said += [
-            text for text in (_text_said(asked, "user_message"), _text_said(answered, "assistant_message")) if text
-        ]
-        is_plain = in_batches or (in_batches is None and not figures and turn.error is None)
+        is_plain = turn.error is None and (in_batches or (in_batches is None and not figures))
         return TurnImport(
             self._written(fields),
             self._messages(asked, answered, context) if is_plain else None,
@@ -146,7 +134,17 @@ class _Writer:
         answer = {"role": "assistant", "content": answered}
         if context is not None:
             answer["retrieval_context"] = context
-        return b"%b,%b" % (self._written({"role": "user", "content": asked}), self._written(answer))
+        return b"%b,%b" % (json_text.encode({"role": "user", "content": asked}), json_text.encode(answer))
+
+    def finish(self, trace: Trace, stopping_reason: str) -> bytes | None:
+        """Ended well or in error, never both; what has not ended is not finished."""
+        if trace.status is Status.PENDING:
+            return None
+        if trace.status is Status.FAILED:
+            errors = [trace.error, *(turn.error for turn in reversed(trace.turns))]
+            error = next((text for text in errors if text and not text.isspace()), "in error, without a message")
+            return json_text.encode({"error": self._kept(error)})
+        return json_text.encode({"stoppingReason": stopping_reason})
 
     def _spans(self, spans: Sequence[Span]) -> tuple[SpanImport, ...]:
         ordered = _parents_first(spans)
@@ -162,7 +160,7 @@ class _Writer:
         return tuple(written)
 
     def _span(self, span: Span, *, is_child: bool) -> bytes:
-        fields: dict[str, Any] = {"name": span.name.strip() or span.type.lower(), "type": span.type}
+        fields: dict[str, Any] = {"name": span.name.strip() or span.type.lower() or "span", "type": span.type}
         if span.started_at is not None:
             fields["startTime"] = span.started_at
         if span.ended_at is not None:
@@ -191,7 +189,8 @@ class _Writer:
         if len(text) <= MAX_SPAN_VALUE_BYTES:
             return value
         self.cut += 1
-        shown, _ = cut(text.decode(), self._max_value_bytes)
+        # A text that is JSON takes twice its length at most when it is written as a text.
+        shown, _ = cut(text.decode(), min(self._max_value_bytes, MAX_SPAN_VALUE_BYTES // 2 - 1_000))
         return shown if not isinstance(value, dict) else {"cut": shown}
 
     def _written(self, value: Any) -> bytes:
@@ -214,14 +213,20 @@ def _status(turn: Turn, status: Status) -> str:
 
 def _figures(turn: Turn) -> dict[str, Any]:
     latency = turn.latency_ms if turn.latency_ms is not None else _milliseconds(turn.started_at, turn.ended_at)
-    figures: dict[str, Any] = {} if latency is None or latency < 0 else {"latency": round(latency)}
-    for name, kinds in _TOKEN_FIELDS.items():
-        count = next((turn.tokens[kind] for kind in kinds if kind in turn.tokens), None)
-        if count is not None and count >= 0:
-            figures[name] = count
+    figures: dict[str, Any] = {} if latency is None or not 0 <= latency <= _MOST else {"latency": round(latency)}
+    figures |= {name: turn.tokens[kind] for name, kind in _counted(turn.tokens).items()}
     if turn.cost is not None and turn.cost >= 0:
         figures["cost"] = turn.cost
     return figures
+
+
+def _counted(tokens: Mapping[str, int]) -> dict[str, str]:
+    """By field the kind of tokens that it takes."""
+    taken = {
+        name: next((kind for kind in kinds if 0 <= tokens.get(kind, -1) <= _MOST), None)
+        for name, kinds in _TOKEN_FIELDS.items()
+    }
+    return {name: kind for name, kind in taken.items() if kind is not None}
 
 
 def _milliseconds(start: str | None, end: str | None) -> float | None:
@@ -250,23 +255,45 @@ def _parents_first(spans: Sequence[Span]) -> list[Span]:
     by_id = {span.id: span for span in reversed(spans)}
     ordered: list[Span] = []
     placed: set[int] = set()
+    """Also those that stand in line, by which a ring is known."""
     for span in spans:
-        line = [span]
-        seen = {id(span)}
-        while (parent := by_id.get(line[-1].parent_id or "")) is not None and id(parent) not in seen | placed:
-            line.append(parent)
-            seen.add(id(parent))
-        for one in reversed(line):
-            if id(one) not in placed:
-                placed.add(id(one))
-                ordered.append(one)
+        line: list[Span] = []
+        one: Span | None = span
+        while one is not None and id(one) not in placed:
+            placed.add(id(one))
+            line.append(one)
+            one = by_id.get(one.parent_id) if one.parent_id is not None else None
+        ordered += reversed(line)
     return ordered
 
 
 # --- what was said ----------------------------------------------------------------------------------------
 
 
-def _asked(value: Any, said: Sequence[str]) -> Any:
+class _Said:
+    """What the turns so far have said: by whom, in which words, and the messages as they stood."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, str]] = []
+        self._messages: set[bytes] = set()
+
+    def add(self, turn: Turn, asked: Any, answered: Any) -> None:
+        """Note a turn, and what is sent of it."""
+        for role, value, key in (("user", asked, "user_message"), ("assistant", answered, "assistant_message")):
+            text = value.get(key) if isinstance(value, dict) else value
+            if text and isinstance(text, str):
+                self.texts.append((role, text))
+        for value in (turn.input, turn.output):
+            self._messages.update(json_text.encode(item) for item in _list_of_messages(value)[1])
+
+    def holds(self, item: Any) -> bool:
+        """Does a message that repeats what was said say no more than that?"""
+        found = messages.messages_of([item])
+        is_speech = len(found) == 1 and found[0].role in ("user", "assistant")
+        return (is_speech and _says_only(item, found[0].content)) or json_text.encode(item) in self._messages
+
+
+def _asked(value: Any, said: _Said) -> Any:
     if value is None or isinstance(value, str):
         return value or ""
     text = messages.last_user(value)
@@ -293,7 +320,7 @@ def _is_envelope(value: dict[str, Any]) -> bool:
     return is_well_formed and not (message is None and parts is None) and "role" not in value
 
 
-def _says_only(value: Any, text: str) -> bool:
+def _says_only(value: Any, text: Any) -> bool:
     """Is the text all that stands in it, beside who says it?"""
     leaves = [leaf for leaf in _leaves(value) if leaf not in (None, "")]
     return leaves == [text]
@@ -311,21 +338,20 @@ def _leaves(value: Any) -> Iterable[Any]:
         yield value
 
 
-def _without_history(value: Any, said: Sequence[str]) -> Any:
-    """The value with its list of messages cut to the last one, where those before repeat what was said before."""
+def _without_history(value: Any, said: _Said) -> Any:
+    """The value with its list of messages cut to what is new, where those before the last repeat what was said."""
     key, listed = _list_of_messages(value)
-    if not said or len(listed) < 2:
+    if not said.texts or len(listed) < 2 or messages.last_user(listed[-1:]) is None:
         return value
-    before = [message.content for message in messages.messages_of(listed[:-1]) if message.role in ("user", "assistant")]
-    if not before or before != list(said[-len(before) :]) or messages.last_user(listed[-1:]) is None:
+    before = [
+        (message.role, message.content)
+        for message in messages.messages_of(listed[:-1])
+        if message.role in ("user", "assistant") and message.content not in (None, "", [])
+    ]
+    if not before or before != said.texts[-len(before) :]:
         return value
-    systems = [item for item in listed[:-1] if messages.messages_of([item])[:1] and _is_system(item)]
-    cut_list = [*systems, listed[-1]]
-    return cut_list if key is None else {**value, key: cut_list}
-
-
-def _is_system(item: Any) -> bool:
-    return all(message.role == "system" for message in messages.messages_of([item]))
+    new = [*(item for item in listed[:-1] if not said.holds(item)), listed[-1]]
+    return new if key is None else {**value, key: new}
 
 
 def _list_of_messages(value: Any) -> tuple[str | None, list[Any]]:
@@ -338,17 +364,18 @@ def _list_of_messages(value: Any) -> tuple[str | None, list[Any]]:
     return None, []
 
 
-def _text_said(value: Any, key: str) -> str | None:
-    text = value.get(key) if isinstance(value, dict) else value
-    return text if isinstance(text, str) else None
-
-
 def untold(trace: Trace) -> dict[str, Any]:
     """What no field of a turn takes, for the session's metadata, where the trace itself does not say as much."""
-    if len(trace.turns) < 2:
-        return {}
+    is_single = len(trace.turns) == 1
+    own = [trace.started_at, trace.ended_at] if is_single else [None, None]
     times = [[turn.started_at, turn.ended_at] for turn in trace.turns]
-    known = {kind for kinds in _TOKEN_FIELDS.values() for kind in kinds}
-    tokens = [{kind: count for kind, count in turn.tokens.items() if kind not in known} for turn in trace.turns]
-    has_any = (any(start or end for start, end in times), any(tokens))
-    return {key: value for key, value, has in zip(TURN_KEYS, (times, tokens), has_any, strict=True) if has}
+    tokens = [_uncounted(turn.tokens, trace.tokens if is_single else {}) for turn in trace.turns]
+    has_times = any(time not in (None, told) for of_turn in times for time, told in zip(of_turn, own, strict=True))
+    return {
+        key: value for key, value, has in zip(TURN_KEYS, (times, tokens), (has_times, any(tokens)), strict=True) if has
+    }
+
+
+def _uncounted(tokens: Mapping[str, int], told: Mapping[str, int]) -> dict[str, int]:
+    taken = _counted(tokens).values()
+    return {kind: count for kind, count in tokens.items() if kind not in taken and told.get(kind) != count}

@@ -108,7 +108,11 @@ def test_the_status_is_sent_as_the_trace_has_it(status: Status) -> None:
 
 def test_an_update_says_what_the_session_holds_and_not_what_it_is() -> None:
     session = make_session()
-    assert set(json.loads(update_body(session, ledger_id="l", status=session.status))) == {"status", "context", "metadata"}
+    assert set(json.loads(update_body(session, ledger_id="l", status=session.status))) == {
+        "status",
+        "context",
+        "metadata",
+    }
 
 
 # --- metadata ---------------------------------------------------------------------------------------------
