@@ -290,7 +290,7 @@ class _Said:
         """Does a message that repeats what was said say no more than that?"""
         found = messages.messages_of([item])
         is_speech = len(found) == 1 and found[0].role in ("user", "assistant")
-        return (is_speech and _says_only(item, found[0].content)) or json_text.encode(item) in self._messages
+        return (is_speech and says_only(item, found[0].content)) or json_text.encode(item) in self._messages
 
 
 def _asked(value: Any, said: _Said) -> Any:
@@ -300,7 +300,7 @@ def _asked(value: Any, said: _Said) -> Any:
     if not isinstance(text, str):
         return value if isinstance(value, dict) else {"input": value}
     rest = _without_history(value, said)
-    return text if _says_only(rest, text) else {"user_message": text, "input": rest}
+    return text if says_only(rest, text) else {"user_message": text, "input": rest}
 
 
 def _answered(value: Any) -> Any:
@@ -311,7 +311,7 @@ def _answered(value: Any) -> Any:
     text = messages.last_assistant(value)
     if not isinstance(text, str):
         return {"content": value} if isinstance(value, list) else json_text.encode(value).decode()
-    return text if _says_only(value, text) else {"assistant_message": text, "content": [value]}
+    return text if says_only(value, text) else {"assistant_message": text, "content": [value]}
 
 
 def _is_envelope(value: dict[str, Any]) -> bool:
@@ -320,7 +320,7 @@ def _is_envelope(value: dict[str, Any]) -> bool:
     return is_well_formed and not (message is None and parts is None) and "role" not in value
 
 
-def _says_only(value: Any, text: Any) -> bool:
+def says_only(value: Any, text: Any) -> bool:
     """Is the text all that stands in it, beside who says it?"""
     leaves = [leaf for leaf in _leaves(value) if leaf not in (None, "")]
     return leaves == [text]
