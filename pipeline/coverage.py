@@ -34,6 +34,10 @@ _OTHER_PATHS = "(other paths)"
 _WRAPPERS = frozenset(["stringValue", "intValue", "doubleValue", "boolValue"])
 _PAIRS = ("attributes", "tags", "fields", "values")
 _ID = re.compile(r"(0x)?[0-9a-f]{16}(-?[0-9a-f]{4,16})*", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d*)?(e[+-]?\d{1,2})?", re.IGNORECASE | re.ASCII)
+_EXACT = 2**53
+_BOOLEANS = frozenset(["true", "false"])
+_CUT_JSON = re.compile(r"[\[{].*bytes kept\]", re.DOTALL)
 _UNITS: tuple[Unit, ...] = ("auto", "s", "ms", "us", "ns")
 _NANO = 1_000_000_000
 _NO_ID = re.compile(r"[0-]{16,}")
@@ -93,8 +97,10 @@ class Coverage:
             for path, key, value in leaves(json_text.decode(part.raw).value):
                 file.values += 1
                 self._place(file, sent, session.format, path, key, value)
-            self._characters -= sent.looked_through
-            sent.looked_through = 0
+                self._characters -= sent.looked_through
+                sent.looked_through = 0
+                if self.is_exhausted:
+                    break
 
     def not_sent(self) -> list[tuple[str, str | None, int]]:
         """Path, rule (None: lost) and how many values, in all files; the lost first, what is empty not at all."""
@@ -119,9 +125,8 @@ class Coverage:
             rule = next((rule.name for rule in RULES if rule.takes(format, path, value)), None)
         if place is None and rule is None:
             place = sent.in_a_longer_text(value)
-        if place is None and rule is None and isinstance(value, str):
-            shown, count = cut(value, self._max_value_bytes)
-            rule = CUT if count and sent.exactly(key, shown) else None
+        if place is None and rule is None and sent.is_cut(key, value, self._max_value_bytes):
+            rule = CUT
         if place is not None:
             file.sent[place] += 1
         else:
@@ -163,6 +168,7 @@ class _Sent:
         self._places: dict[Any, str] = {}
         self._texts: dict[str, list[str]] = {}
         self._whole: dict[str, str] = {}
+        self._has_cut_json = False
         turns = session.content.turns if session.content is not None else ()
         finish = session.content.finish if session.content is not None else None
         bodies = {
@@ -175,12 +181,12 @@ class _Sent:
         for place in PLACES:
             for body in bodies[place]:
                 for _, key, value in leaves(json_text.decode(body).value):
-                    self._note(place, key, value)
+                    if not _says_nothing(value):
+                        self._note(place, key, value)
 
     def exactly(self, key: str, value: Any) -> str | None:
         """Where a value stands, whatever way it is written; true and false only under the same key."""
-        forms = (_own_form(key, form) for form in _forms(key, value))
-        return next((self._places[form] for form in forms if form in self._places), None)
+        return next((self._places[form] for form in _forms(key, value) if form in self._places), None)
 
     def in_a_longer_text(self, value: Any) -> str | None:
         """Where a text is part of another, or is a pair whose end stands alone: "user_id:ann"."""
@@ -198,48 +204,63 @@ class _Sent:
                 return place
         return None
 
+    def is_cut(self, key: str, value: Any, max_value_bytes: int) -> bool:
+        """Was it too long, or does it stand in JSON that was too long as a text?"""
+        shown, count = cut(value, max_value_bytes)
+        return bool(count and self.exactly(key, shown)) or self._has_cut_json
+
     def _note(self, place: str, key: str, value: Any) -> None:
-        self._places.setdefault(_own_form(key, value), place)
+        self._places.setdefault(_comparable(value), place)
+        if (truth := _truth(key, value)) is not None:
+            self._places.setdefault(truth, place)
         if isinstance(value, str):
             self._texts.setdefault(place, []).append(value)
-
-
-def _own_form(key: str, value: Any) -> Any:
-    """A value as it is compared: a number and its digits are the same, true and false are only with their key."""
-    if isinstance(value, bool) or value in ("true", "false", "True", "False"):
-        return _plain_key(key), str(value).lower()
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return value if isinstance(value, str) else str(value)
+            self._has_cut_json |= value.endswith("]") and _CUT_JSON.fullmatch(value) is not None
 
 
 def _forms(key: str, value: Any) -> Iterator[Any]:
-    if isinstance(value, str):
-        value, _ = json_text.clean(value)
-    yield value
+    """What is compared for a value, in all ways in which it may be written."""
+    if (truth := _truth(key, value)) is not None:
+        yield truth
     if isinstance(value, bool):
         return
+    if isinstance(value, str):
+        value, _ = json_text.clean(value)
+    yield _comparable(value)
     for unit in _UNITS if isinstance(value, int) else _UNITS[:1]:
         with contextlib.suppress(ValueError):
             yield iso_utc(value, unit=unit)
-    if isinstance(value, int):
-        yield str(value)
-        yield f"{value:016x}"
-        yield f"{value:032x}"
-    if isinstance(value, (int, float)) and "cost" in key:
-        yield value / _NANO
-    elif isinstance(value, str):
+    if isinstance(value, str):
         yield f"{key}={value}"  # a tag
         if _ID.fullmatch(value):
             yield value.lower().removeprefix("0x")
         elif len(value) in (12, 24):
             with contextlib.suppress(binascii.Error):
                 yield base64.b64decode(value, validate=True).hex()
+        return
+    if isinstance(value, int):
+        yield f"{value:016x}"
+        yield f"{value:032x}"
+    if "cost" in key:
+        yield value / _NANO
 
 
-def _plain_key(key: str) -> str:
-    return re.sub("[^a-z0-9]", "", key.rpartition(".")[2].lower())
+def _comparable(value: Any) -> Any:
+    """A number and its digits are the same, as far as a double tells them apart."""
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) <= _EXACT else str(value)
+    return value if isinstance(value, float) else None
+
+
+def _truth(key: str, value: Any) -> tuple[str, str] | None:
+    """True and false, also as texts, are only compared under one key: `output` is the same as `actualOutput`."""
+    text = str(value).lower() if isinstance(value, (bool, str)) else ""
+    if text not in _BOOLEANS:
+        return None
+    name = re.sub("[^a-z0-9]", "", key.rpartition(".")[2].lower())
+    return name.removeprefix("actual").removesuffix("data").removesuffix("s"), text
 
 
 def _says_nothing(value: Any) -> bool:

@@ -116,8 +116,11 @@ def counted(data: Any, *, max_value_bytes: int = 1_024, **fields: Any) -> FileCo
 
 SPAN = Span(id="00000000000001ff", started_at="2026-08-22T08:00:00.250000Z", metadata={"public": True, "n": 7})
 FIELDS: dict[str, Any] = {
-    "turns": (Turn(input="a long question", output="TimeoutError: no", spans=(SPAN,)),),
-    "metadata": {"note": {"deep": ["x"]}, "price": 0.5},
+    "turns": (
+        Turn(input="a long question", output="TimeoutError: no", spans=(SPAN,)),
+        Turn(input="NaN", output="true"),
+    ),
+    "metadata": {"note": {"deep": ["x"]}, "price": 0.5, "big": "9007199254740993"},
     "tags": ("env=prod",),
     "system": "Be brief.",
 }
@@ -136,6 +139,10 @@ FIELDS: dict[str, Any] = {
         ({"number": 511}, "span"),
         ({"count": "7"}, "span"),
         ({"public": True}, "span"),
+        ({"said": "true"}, "turn"),
+        ({"output": True}, "turn"),
+        ({"asked": "NaN"}, "turn"),
+        ({"id": 9007199254740993}, "metadata"),
         ({"system": "Be brief."}, "context"),
         ({"json": '{"deep": ["x"]}'}, "metadata"),
         ({"env": "prod"}, "metadata"),
@@ -151,7 +158,7 @@ def test_a_value_is_found_whatever_way_it_is_written(value: Any, place: str) -> 
     assert (dict(file.sent), dict(file.lost)) == ({place: 1}, {})
 
 
-@pytest.mark.parametrize("value", ["nowhere", "quest", 8, {"hidden": True}, [["deep"]]])
+@pytest.mark.parametrize("value", ["nowhere", "quest", 8, 9007199254740994, "nan", {"hidden": True}, [["deep"]]])
 def test_a_value_that_is_nowhere_is_lost(value: Any) -> None:
     file = counted({"field": value}, **FIELDS)
     assert (file.values, file.sent.total(), file.lost.total()) == (1, 0, 1)
@@ -168,6 +175,13 @@ def test_a_text_that_was_cut_is_told_as_cut() -> None:
     long = "x" * 3_000
     file = counted({"input": long}, turns=(Turn(input=long),))
     assert {rule: dict(paths) for rule, paths in file.left_out.items()} == {"cut": {"input": 1}}
+
+
+def test_what_stood_in_json_that_was_cut_is_told_as_cut() -> None:
+    values = [f"number {number}" for number in range(1_000)]
+    file = counted({"output": {"values": values}}, turns=(Turn(output={"values": values}),))
+    assert dict(file.lost) == {}
+    assert file.left_out["cut"]["output.values[*]"] > 900
 
 
 def test_a_rule_does_not_hide_a_value_that_it_does_not_mean() -> None:
