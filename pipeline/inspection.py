@@ -6,35 +6,30 @@ The same way through the same rooms as a run, with an empty ledger and without t
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import json_text
 from pipeline.clock import SystemClock
 from pipeline.config import Config
+from pipeline.coverage import Coverage
 from pipeline.finding import find_sources
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import opened_shadow
 from pipeline.mappers.messages import messages_of
-from pipeline.mappers.nested_json import unwrap
-from pipeline.mappers.times import iso_utc
 from pipeline.models import Reject, SessionImport
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Stop
 
 SAMPLED = 300
-"""Sessions whose records are compared, leaf by leaf, with what would be sent."""
+"""Sessions whose records are compared, value by value, with what would be sent, unless all are."""
 SEARCHED_CHARACTERS = 4_000_000_000
-"""Fewer sessions, where they are large: each value is looked for in all that would be sent. This many take seconds."""
+"""Fewer sessions, where much is looked for inside large texts. This many take seconds."""
 MAX_DISTINCT = 1_000_000
 REJECTS_KEPT = 20
-_LEAVES_PER_SESSION = 2_000
-_SHORTEST_TEXT = 2
-"""A shorter text is found by chance."""
 _OFFLOADED = ("inputs_s3_urls", "outputs_s3_urls", "signed_body_url", "langfuseMedia")
 _STATED = (
     "conversation_id", "name", "started_at", "ended_at", "user_id", "tags", "environment", "release", "version",
@@ -48,6 +43,10 @@ class Inspection:
 
     sources: list[dict[str, Any]]
     """Per file: source, format, confidence, reason, doubt, records."""
+    coverage: Coverage
+    """Where the values of the sampled sessions' records go."""
+    sample: int | None = SAMPLED
+    """How many sessions are compared at most; None: all."""
     records: int = 0
     rejected: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
@@ -68,18 +67,8 @@ class Inspection:
     """Sessions that have neither."""
     repeats_history: int = 0
     """Sessions in which the input of a turn holds several questions: earlier turns of the dialogue."""
-    offloaded: Counter[str] = field(default_factory=Counter)
-    """Fields that hold an address and not the content."""
     sampled: int = 0
     """Sessions that were compared."""
-    cut_short: int = 0
-    """And how many of them only in their first values."""
-    searched: int = 0
-    """Characters, about, that were looked through for that."""
-    leaves: Counter[str] = field(default_factory=Counter)
-    """By path in the records of the sample, how many values there are."""
-    sent: Counter[str] = field(default_factory=Counter)
-    """And how many of them are found again in what would be sent."""
     rejects: list[dict[str, Any]] = field(default_factory=list)
     example: dict[str, Any] | None = None
     session_per: str = "trace"
@@ -98,19 +87,13 @@ class Inspection:
             said.append(
                 f"in {self.repeats_history:,} sessions the input of a turn holds earlier turns, too (repeated history)"
             )
-        for name, times in self.offloaded.most_common():
+        for name, times in self._offloaded().most_common():
             said.append(f"{name}: {times:,} values were offloaded by the export and hold an address, not the content")
         if self.stated["partial"]:
             said.append(f"{self.stated['partial']:,} traces are partial: a parent span is not in the export")
-        if self.spans:
+        if self.coverage.is_exhausted:
             said.append(
-                f"the contents of {self.spans:,} spans (steps inside the traces) are not sent: sessions, with what was "
-                "asked and answered, are"
-            )
-        if self.cut_short:
-            said.append(
-                f"of {self.cut_short:,} sessions only the first {_LEAVES_PER_SESSION:,} values, or fewer of very large "
-                "ones, were compared with what would be sent"
+                f"only the first {self.sampled:,} sessions were compared with what would be sent: they are large"
             )
         if self.statuses["PENDING"]:
             said.append(f"{self.statuses['PENDING']:,} traces had not ended when they were exported")
@@ -125,11 +108,6 @@ class Inspection:
         if unsure:
             said.append(f"{len(unsure):,} files are not recognised: {unsure[0]['doubt']}")
         return said
-
-    def not_sent(self) -> list[tuple[str, int, int]]:
-        """Paths in the records of which not every value would be sent: path, values, sent."""
-        missing = [(path, count, self.sent[path]) for path, count in self.leaves.items() if self.sent[path] < count]
-        return sorted(missing, key=lambda item: (item[2] - item[1], item[0]))
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs."""
@@ -148,7 +126,11 @@ class Inspection:
             "statuses": dict(self.statuses),
             "fields": {name: self.stated[name] for name in _STATED} | self._contents(),
             "sampled_sessions": self.sampled,
-            "not_sent": [{"path": path, "values": count, "sent": sent} for path, count, sent in self.not_sent()],
+            "not_sent": [
+                {"path": path, "values": self.coverage.paths[path], "not_sent": count, "rule": rule}
+                for path, rule, count in self.coverage.not_sent()
+            ],
+            "coverage": [{"source": name, **file.as_json()} for name, file in self.coverage.files.items()],
             "warnings": self.warnings(),
             "rejects": self.rejects,
             "example": self.example,
@@ -157,9 +139,17 @@ class Inspection:
     def _contents(self) -> dict[str, int]:
         return {"input": self.with_input, "output": self.with_output}
 
+    def _offloaded(self) -> Counter[str]:
+        """Fields that hold an address and not the content."""
+        paths = self.coverage.paths.items()
+        return Counter({path: count for path, count in paths if any(name in path for name in _OFFLOADED)})
 
-def inspect_sources(config: Config, *, stop: Stop | None = None) -> Inspection:
-    """Read everything that `config` names. Raises UsageError where no file is recognised, saying what was seen."""
+
+def inspect_sources(config: Config, *, sample: int | None = SAMPLED, stop: Stop | None = None) -> Inspection:
+    """Read everything that `config` names, and compare the records of `sample` sessions with what would be sent.
+
+    Raises UsageError where no file is recognised, saying what was seen.
+    """
     stop = stop or Stop()
     clock = SystemClock()
     sources = find_sources(config)
@@ -168,7 +158,9 @@ def inspect_sources(config: Config, *, stop: Stop | None = None) -> Inspection:
         with opened_shadow(scratch) as database:
             beside = config.model_copy(update={"output_dir": scratch, "state_dir": scratch})
             job = open_job(beside, database, sources, clock, results_dir=scratch)
-            found = Inspection(_sources(job), session_per=config.source.session_per)
+            searched = SEARCHED_CHARACTERS if sample is not None else math.inf
+            coverage = Coverage(max_value_bytes=config.mapping.max_value_bytes, characters=searched)
+            found = Inspection(_sources(job), coverage, sample, session_per=config.source.session_per)
             read: dict[str, int] = {}
             for batch in prepare(job, scratch_dir=scratch, is_stopping=lambda: stop.times > 0):
                 read |= batch.read
@@ -220,18 +212,18 @@ def _note_session(found: Inspection, session: SessionImport) -> None:
         if isinstance(moment, str):
             found.first_moment = min(found.first_moment or moment, moment)
             found.last_moment = max(found.last_moment or moment, moment)
-    turns = context.get("turns", []) if isinstance(context, dict) else []
-    has_input = any(turn.get("input") is not None for turn in turns)
-    has_output = any(turn.get("output") is not None for turn in turns)
+    turns = [json.loads(turn.body) for turn in session.content.turns] if session.content is not None else []
+    has_input = any(turn["input"] != "" for turn in turns)
+    has_output = any("actualOutput" in turn for turn in turns)
     found.with_input += has_input
     found.with_output += has_output
     found.without_words += not (has_input or has_output)
-    found.repeats_history += any(_holds_history(turn.get("input")) for turn in turns)
+    found.repeats_history += any(_holds_history(turn["input"]) for turn in turns)
     if found.example is None or (not found.example["turns"] and turns):
         found.example = _example(session, context, metadata, turns)
-    if found.sampled < SAMPLED and found.searched < SEARCHED_CHARACTERS:
+    if not found.coverage.is_exhausted and (found.sample is None or found.sampled < found.sample):
         found.sampled += 1
-        _compare(found, session)
+        found.coverage.add(session)
 
 
 def _holds_history(value: Any) -> bool:
@@ -248,50 +240,3 @@ def _example(session: SessionImport, context: Any, metadata: dict[str, Any], tur
         "spans": session.spans,
         "metadata": metadata,
     }
-
-
-# --- what is sent of a record -----------------------------------------------------------------------------
-
-
-def _compare(found: Inspection, session: SessionImport) -> None:
-    payload = (session.context + session.metadata).decode()
-    left = min(_LEAVES_PER_SESSION, SEARCHED_CHARACTERS // len(payload))
-    for part in session.parts:
-        if not part.raw:
-            continue
-        for path, value in _leaves(json_text.decode(part.raw).value, ""):
-            left -= 1
-            if left < 0:
-                found.cut_short += 1
-                return
-            found.searched += len(payload)
-            found.leaves[path] += 1
-            found.sent[path] += _is_in(value, payload)
-            if any(name in path for name in _OFFLOADED):
-                found.offloaded[path] += 1
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Texts and numbers with their paths; JSON inside texts is looked into."""
-    value = unwrap(value)
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _leaves(inner, f"{path}[*]")
-    elif isinstance(value, str):
-        if len(value) >= _SHORTEST_TEXT:
-            yield path, value
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield path, value
-
-
-def _is_in(value: str | float, payload: str) -> bool:
-    if json.dumps(value, ensure_ascii=False).strip('"') in payload:
-        return True
-    try:
-        moment = iso_utc(value)
-    except ValueError:
-        return False
-    return moment is not None and moment in payload

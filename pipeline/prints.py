@@ -7,6 +7,7 @@ that was asked becomes `{"user_message": text}`, the order of keys and 1.0 for 1
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ FIGURES = (
     "cost",
 )
 PRINT_BYTES = 16
+_HAS_WHOLE_FLOAT = re.compile(rb"[0-9](\.0|e)").search
+"""Or something that looks like one."""
 
 
 def turn_print(asked: Any, answered: Any) -> bytes:
@@ -78,7 +81,10 @@ def sha256_of(parts: Iterable[bytes]) -> str:
 def _normal_text(value: Any, key: str) -> bytes:
     if isinstance(value, dict) and len(value) == 1 and isinstance(value.get(key), str):
         value = value[key]
-    return json_text.encode("" if value is None else value if isinstance(value, str) else _normal(value))
+    if value is None or isinstance(value, str):
+        return json_text.encode(value or "")
+    text = json_text.encode(value)
+    return json_text.encode(_normal(value)) if _HAS_WHOLE_FLOAT(text) else text
 
 
 def _normal(value: Any) -> Any:

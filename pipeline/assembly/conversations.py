@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from pipeline.assembly.dialogue import Dialogue
 from pipeline.errors import StoppedError
 from pipeline.facts import TRACES
 from pipeline.ledger.parts import identity
@@ -244,9 +245,12 @@ def _add_newest(traces: list[Trace], by_id: dict[str, int], trace: Trace) -> Non
 def merge_traces(traces: list[Trace]) -> Trace:
     """One trace that holds the turns of all, in their order; what each was on its own is kept in the metadata.
 
-    It ended as its last trace did, unless one is unfinished.
+    Turns that repeat what was said before are there once (see dialogue.py). It ended as its last trace did, unless one
+    is unfinished.
     """
     first, last = traces[0], traces[-1]
+    dialogue = Dialogue()
+    repeated = [dialogue.add(trace.turns) for trace in traces]
     tokens: Counter[str] = Counter()
     for trace in traces:
         tokens.update(trace.tokens)
@@ -264,18 +268,20 @@ def merge_traces(traces: list[Trace]) -> Trace:
         error=last.error,
         system=next((trace.system for trace in traces if trace.system), None),
         partial=next((trace.partial for trace in traces if trace.partial), None),
-        turns=tuple(turn for trace in traces for turn in trace.turns),
+        turns=tuple(dialogue.turns),
         models=_distinct(model for trace in traces for model in trace.models),
         tokens=dict(tokens),
         cost=sum(costs) if costs else None,
-        metadata={TRACES: [_summary(trace) for trace in traces]},
+        metadata={TRACES: [_summary(trace, count) for trace, count in zip(traces, repeated, strict=True)]},
         revision=max((trace.revision for trace in traces if trace.revision), default=None),
     )
 
 
-def _summary(trace: Trace) -> dict[str, object]:
-    """What the merged trace cannot say for each of its parts."""
+def _summary(trace: Trace, repeated: int) -> dict[str, object]:
+    """What the merged trace cannot say for each of its parts; `repeated`: so many of its turns are another's."""
     kept: dict[str, object] = {"trace_id": trace.id}
+    if repeated:
+        kept["repeated_turns"] = repeated
     for key in (
         "name",
         "started_at",

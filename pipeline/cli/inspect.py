@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SOURCES_SHOWN = 20
 PATHS_SHOWN = 25
+PATHS_OF_RULE_SHOWN = 8
 VALUE_SHOWN = 300
 """Characters."""
 
@@ -26,26 +27,30 @@ VALUE_SHOWN = 300
 @click.option("--format", help="Read all of them as this format. [default: auto, decided per file]")
 @click.option("--session-per", type=click.Choice(["trace", "conversation"]), help="What would become a session.")
 @click.option("--limit", type=int, help="Only the first so many sessions.")
+@click.option("--coverage", is_flag=True, help="Where each value of all records goes, per file, or why it is left out.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON on stdout, for programs.")
-def inspect(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def inspect(sources: tuple[str, ...], as_json: bool, coverage: bool, **options: Any) -> None:
     """Show what files, folders or globs hold: format, counts, times, fields, an example. Nothing is sent or kept.
 
     \b
     Examples:
       trace-import inspect exports/
       trace-import inspect traces.jsonl.gz --json
+      trace-import inspect traces.jsonl.gz --coverage
     """
-    found = look_at(sources, **options)
+    found = look_at(sources, is_complete=coverage, **options)
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    elif coverage:
+        print_coverage(found)
     else:
         print_inspection(found)
     sys.exit(3 if found.rejected else 0)
 
 
-def look_at(sources: tuple[str, ...], **options: Any) -> Inspection:
-    """Inspect with the options of the command line."""
-    from pipeline.inspection import inspect_sources  # noqa: PLC0415  (loads the heavy rooms)
+def look_at(sources: tuple[str, ...], *, is_complete: bool = False, **options: Any) -> Inspection:
+    """Inspect with the options of the command line; `is_complete`: compare all sessions, and not only some."""
+    from pipeline.inspection import SAMPLED, inspect_sources  # noqa: PLC0415  (loads the heavy rooms)
 
     overrides = {
         "source.paths": list(sources),
@@ -53,7 +58,7 @@ def look_at(sources: tuple[str, ...], **options: Any) -> Inspection:
         "source.session_per": options.get("session_per"),
         "limit": options.get("limit"),
     }
-    return inspect_sources(load_config(overrides=overrides))
+    return inspect_sources(load_config(overrides=overrides), sample=None if is_complete else SAMPLED)
 
 
 def print_inspection(found: Inspection) -> None:
@@ -102,17 +107,44 @@ def _print_fields(found: Inspection) -> None:
     for name, count in sorted(fields.items(), key=lambda item: -item[1]):
         if name not in ("partial", "error") or count:
             click.echo(f"  {name:<16} {count:>9,}  {count / found.sessions:>4.0%}")
-    missing = found.not_sent()
+    missing = found.coverage.not_sent()
     if not missing:
         click.echo(
             f"Every value in the records of the first {found.sampled:,} sessions is found in what would be sent."
         )
         return
     click.echo(f"Not, or not all, in what would be sent (the records of the first {found.sampled:,} sessions):")
-    for path, count, sent in missing[:PATHS_SHOWN]:
-        click.echo(f"  {safe(path)}: {sent:,} of {count:,} values")
+    for path, rule, count in missing[:PATHS_SHOWN]:
+        why = f"left out as {rule}" if rule is not None else "LOST"
+        click.echo(f"  {safe(path)}: {count:,} of {found.coverage.paths[path]:,} values {why}")
     if len(missing) > PATHS_SHOWN:
         click.echo(f"  … and {len(missing) - PATHS_SHOWN:,} more (--json lists all)")
+    click.echo("  (--coverage tells what the rules are)")
+
+
+def print_coverage(found: Inspection) -> None:
+    """Per file where the values of its records go, and by which rule some are left out."""
+    names = [source["source"] for source in found.sources]
+    for source, file in found.coverage.files.items():
+        told = file.as_json()
+        sent = ", ".join(f"{place} {count:,}" for place, count in told["sent"].items() if count)
+        click.echo(f"{safe(unique_tail(source, names))}: {file.values:,} values; sent: {sent or 'none'}")
+        for rule in told["left_out"]:
+            _print_rule(rule["rule"], rule["reason"], rule["paths"])
+        if told["lost"]:
+            _print_rule("LOST", "found nowhere, and no rule leaves it out; please report it", told["lost"])
+    for text in found.warnings():
+        click.echo(f"Note: {safe(text)}")
+
+
+def _print_rule(name: str, reason: str, paths: dict[str, int]) -> None:
+    click.echo(f"  {name} {sum(paths.values()):,}: {reason}")
+    if name == "empty":
+        return
+    for path, count in list(paths.items())[:PATHS_OF_RULE_SHOWN]:
+        click.echo(f"    {safe(path)} {count:,}")
+    if len(paths) > PATHS_OF_RULE_SHOWN:
+        click.echo(f"    … and {len(paths) - PATHS_OF_RULE_SHOWN:,} more (--json lists all)")
 
 
 def _print_example(example: dict[str, Any]) -> None:
@@ -121,7 +153,7 @@ def _print_example(example: dict[str, Any]) -> None:
         click.echo(f"  system: {_short(example['system'])}")
     for number, turn in enumerate(example["turns"][:5], 1):
         click.echo(f"  turn {number}")
-        for key in ("input", "output", "retrieval_context", "error"):
+        for key in ("input", "actualOutput", "retrievalContext", "error"):
             if turn.get(key) is not None:
                 click.echo(f"    {key}: {_short(turn[key])}")
     if len(example["turns"]) > 5:

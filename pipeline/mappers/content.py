@@ -13,20 +13,20 @@ A turn (`POST /inferenceResults`):
 | latency | the turn's, or its end less its start; of a single turn the trace's (whole ms: an old API takes no other) |
 | inputTokens, outputTokens, cacheReadInputTokens, tokens, cost | the turn; of a single turn the trace |
 
-Kinds of tokens that the API has no field for, and the times of turns, stand in the session's metadata.
+Counts that the API has no field for, and the times of turns, stand in the session's metadata.
 
 A span (`POST /traces`): name (its type, where it has none), type, startTime, endTime, latencyMs (not where it would be
 negative), inputData, outputData, error, and metadata: its own, and `span_id`, `model`, `tokens`, `cost`, and
 `parent_id` where the parent is not among the turn's spans. One of its own of these names becomes `metadata.<key>`.
 
-Repeated history: where the messages before the last one repeat what the turns before have said, only the new message is
-sent.
+Repeated history: where the messages before the last one repeat what the turns before said last, only what is new is
+sent: the last message, and any that says more than its words (a call of a tool, say) and stood in no earlier turn.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -48,6 +48,8 @@ _MARKERS = frozenset(["role", "type", "from"])
 """Keys that say who speaks, and not what."""
 TURN_KEYS = ("turn_times", "turn_tokens")
 """Keys of a session's metadata."""
+_MOST = 2**53 - 1
+"""The largest figure that JavaScript, and so the API, counts exactly."""
 _SPAN_KEYS = ("span_id", "parent_id", "model", "tokens", "cost")
 
 
@@ -63,12 +65,12 @@ def content_of(
 ) -> tuple[Content, Mended]:
     """`in_batches`: send turns as plain messages, also those with figures, which are left out; None: only others."""
     writer = _Writer(max_value_bytes)
-    said: list[str] = []
+    said = _Said() if len(trace.turns) > 1 else None
     turns = [
         writer.turn(turn, trace.status, said, with_spans=with_spans, in_batches=in_batches)
         for turn in _with_figures(trace)
     ]
-    finish = _finish(trace, stopping_reason)
+    finish = writer.finish(trace, stopping_reason)
     sha256 = sha256_of(
         [finish or b"", *(part for turn in turns for part in (turn.body, *(span.seed for span in turn.spans)))]
     )
@@ -96,16 +98,6 @@ def _with_figures(trace: Trace) -> Sequence[Turn]:
     ]
 
 
-def _finish(trace: Trace, stopping_reason: str) -> bytes | None:
-    """Ended well or in error, never both; what has not ended is not finished."""
-    if trace.status is Status.PENDING:
-        return None
-    if trace.status is Status.FAILED:
-        errors = [trace.error, *(turn.error for turn in reversed(trace.turns))]
-        return json_text.encode({"error": next((text for text in errors if text), "in error, without a message")})
-    return json_text.encode({"stoppingReason": stopping_reason})
-
-
 class _Writer:
     """Writes values once, and counts what had to be cut or replaced."""
 
@@ -115,41 +107,52 @@ class _Writer:
         self.repairs: Counter[str] = Counter()
 
     def turn(
-        self, turn: Turn, status: Status, said: list[str], *, with_spans: bool, in_batches: bool | None
+        self, turn: Turn, status: Status, said: _Said | None, *, with_spans: bool, in_batches: bool | None
     ) -> TurnImport:
-        asked = self._kept(_asked(turn.input, said))
-        answered = self._kept(_answered(turn.output))
-        context = self._kept(turn.retrieval_context)
+        asked, answered = _asked(turn.input, said), _answered(turn.output)
+        if said is not None:
+            said.add(turn, asked, answered)
+        fields = {"input": asked, "status": _status(turn, status)} | _present(
+            actualOutput=answered, error=turn.error, retrievalContext=turn.retrieval_context
+        )
         figures = _figures(turn)
-        is_plain = in_batches or (in_batches is None and not figures and turn.error is None)
-        messages = self._messages(asked, answered, context) if is_plain else None
-        fields: dict[str, Any] = {"input": asked, "status": _status(turn, status)}
-        if messages is None:
+        is_plain = turn.error is None and (in_batches or (in_batches is None and not figures))
+        text, repairs = json_text.encode_counted(fields)
+        if len(text) > self._max_value_bytes:
+            fields = self._kept(fields)
+            text, repairs = json_text.encode_counted(fields)
+        messages = self._messages(fields) if is_plain else None
+        if messages is None and figures:
             fields |= figures
-        if answered is not None:
-            fields["actualOutput"] = answered
-        if turn.error is not None:
-            fields["error"] = self._kept(turn.error)
-        if context is not None:
-            fields["retrievalContext"] = context
-        spoken = (_text_said(asked, "user_message"), _text_said(answered, "assistant_message"))
-        said += [text for text in spoken if text]
+            text = json_text.encode(fields)
+        self.repairs.update(repairs)
         return TurnImport(
-            self._written(fields),
+            text,
             messages,
-            turn_print(asked, answered),
+            turn_print(fields["input"], fields.get("actualOutput")),
             figures_print(fields),
             self._spans(turn.spans) if with_spans else (),
         )
 
-    def _messages(self, asked: Any, answered: Any, context: str | None) -> bytes | None:
+    def _messages(self, fields: Mapping[str, Any]) -> bytes | None:
         """A batch takes texts, and refuses one without the other (api-contract 4.2)."""
+        asked, answered = fields["input"], fields.get("actualOutput")
         if not (isinstance(asked, str) and isinstance(answered, str) and asked and answered):
             return None
         answer = {"role": "assistant", "content": answered}
-        if context is not None:
-            answer["retrieval_context"] = context
-        return b"%b,%b" % (self._written({"role": "user", "content": asked}), self._written(answer))
+        if "retrievalContext" in fields:
+            answer["retrieval_context"] = fields["retrievalContext"]
+        return b"%b,%b" % (json_text.encode({"role": "user", "content": asked}), json_text.encode(answer))
+
+    def finish(self, trace: Trace, stopping_reason: str) -> bytes | None:
+        """Ended well or in error, never both; what has not ended is not finished."""
+        if trace.status is Status.PENDING:
+            return None
+        if trace.status is Status.FAILED:
+            errors = [trace.error, *(turn.error for turn in reversed(trace.turns))]
+            error = next((text for text in errors if text and not text.isspace()), "in error, without a message")
+            return json_text.encode({"error": self._kept(error)})
+        return json_text.encode({"stoppingReason": stopping_reason})
 
     def _spans(self, spans: Sequence[Span]) -> tuple[SpanImport, ...]:
         ordered = _parents_first(spans)
@@ -165,7 +168,7 @@ class _Writer:
         return tuple(written)
 
     def _span(self, span: Span, *, is_child: bool) -> bytes:
-        fields: dict[str, Any] = {"name": span.name.strip() or span.type.lower(), "type": span.type}
+        fields: dict[str, Any] = {"name": span.name.strip() or span.type.lower() or "span", "type": span.type}
         if span.started_at is not None:
             fields["startTime"] = span.started_at
         if span.ended_at is not None:
@@ -173,14 +176,16 @@ class _Writer:
         latency = _milliseconds(span.started_at, span.ended_at)
         if latency is not None:
             fields["latencyMs"] = latency
-        if span.input is not None:
-            fields["inputData"] = self._kept_whole(span.input)
-        if span.output is not None:
-            fields["outputData"] = self._kept_whole(span.output)
-        if span.error is not None:
-            fields["error"] = self._kept(span.error)
-        fields["metadata"] = self._kept_whole(_span_metadata(span, is_child=is_child))
-        return self._written(fields)
+        fields |= _present(inputData=span.input, outputData=span.output, error=span.error)
+        fields["metadata"] = _span_metadata(span, is_child=is_child)
+        text, repairs = json_text.encode_counted(fields)
+        if len(text) > self._max_value_bytes:
+            for name in ("inputData", "outputData", "metadata", "error"):
+                if name in fields:
+                    fields[name] = self._kept_whole(fields[name])
+            text, repairs = json_text.encode_counted(fields)
+        self.repairs.update(repairs)
+        return text
 
     def _kept(self, value: Any) -> Any:
         value, count = cut(value, self._max_value_bytes)
@@ -194,13 +199,13 @@ class _Writer:
         if len(text) <= MAX_SPAN_VALUE_BYTES:
             return value
         self.cut += 1
-        shown, _ = cut(text.decode(), self._max_value_bytes)
+        # A text that is JSON takes twice its length at most when it is written as a text.
+        shown, _ = cut(text.decode(), min(self._max_value_bytes, MAX_SPAN_VALUE_BYTES // 2 - 1_000))
         return shown if not isinstance(value, dict) else {"cut": shown}
 
-    def _written(self, value: Any) -> bytes:
-        text, repairs = json_text.encode_counted(value)
-        self.repairs.update(repairs)
-        return text
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _seed(id: str, body: bytes, number: int) -> bytes:
@@ -217,14 +222,20 @@ def _status(turn: Turn, status: Status) -> str:
 
 def _figures(turn: Turn) -> dict[str, Any]:
     latency = turn.latency_ms if turn.latency_ms is not None else _milliseconds(turn.started_at, turn.ended_at)
-    figures: dict[str, Any] = {} if latency is None or latency < 0 else {"latency": round(latency)}
-    for name, kinds in _TOKEN_FIELDS.items():
-        count = next((turn.tokens[kind] for kind in kinds if kind in turn.tokens), None)
-        if count is not None and count >= 0:
-            figures[name] = count
+    figures: dict[str, Any] = {} if latency is None or not 0 <= latency <= _MOST else {"latency": round(latency)}
+    figures |= {name: turn.tokens[kind] for name, kind in _counted(turn.tokens).items()}
     if turn.cost is not None and turn.cost >= 0:
         figures["cost"] = turn.cost
     return figures
+
+
+def _counted(tokens: Mapping[str, int]) -> dict[str, str]:
+    """By field the kind of tokens that it takes."""
+    taken = {
+        name: next((kind for kind in kinds if 0 <= tokens.get(kind, -1) <= _MOST), None)
+        for name, kinds in _TOKEN_FIELDS.items()
+    }
+    return {name: kind for name, kind in taken.items() if kind is not None}
 
 
 def _milliseconds(start: str | None, end: str | None) -> float | None:
@@ -253,30 +264,52 @@ def _parents_first(spans: Sequence[Span]) -> list[Span]:
     by_id = {span.id: span for span in reversed(spans)}
     ordered: list[Span] = []
     placed: set[int] = set()
+    """Also those that stand in line, by which a ring is known."""
     for span in spans:
-        line = [span]
-        seen = {id(span)}
-        while (parent := by_id.get(line[-1].parent_id or "")) is not None and id(parent) not in seen | placed:
-            line.append(parent)
-            seen.add(id(parent))
-        for one in reversed(line):
-            if id(one) not in placed:
-                placed.add(id(one))
-                ordered.append(one)
+        line: list[Span] = []
+        one: Span | None = span
+        while one is not None and id(one) not in placed:
+            placed.add(id(one))
+            line.append(one)
+            one = by_id.get(one.parent_id) if one.parent_id is not None else None
+        ordered += reversed(line)
     return ordered
 
 
 # --- what was said ----------------------------------------------------------------------------------------
 
 
-def _asked(value: Any, said: Sequence[str]) -> Any:
+class _Said:
+    """What the turns so far have said: by whom, in which words, and the messages as they stood."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str, str]] = []
+        self._messages: set[bytes] = set()
+
+    def add(self, turn: Turn, asked: Any, answered: Any) -> None:
+        """Note a turn, and what is sent of it."""
+        for role, value, key in (("user", asked, "user_message"), ("assistant", answered, "assistant_message")):
+            text = value.get(key) if isinstance(value, dict) else value
+            if text and isinstance(text, str):
+                self.texts.append((role, text))
+        for value in (turn.input, turn.output):
+            self._messages.update(json_text.encode(item) for item in _list_of_messages(value)[1])
+
+    def holds(self, item: Any) -> bool:
+        """Does a message that repeats what was said say no more than that?"""
+        found = messages.messages_of([item])
+        is_speech = len(found) == 1 and found[0].role in ("user", "assistant")
+        return (is_speech and says_only(item, found[0].content)) or json_text.encode(item) in self._messages
+
+
+def _asked(value: Any, said: _Said | None) -> Any:
     if value is None or isinstance(value, str):
         return value or ""
     text = messages.last_user(value)
     if not isinstance(text, str):
         return value if isinstance(value, dict) else {"input": value}
-    rest = _without_history(value, said)
-    return text if _says_only(rest, text) else {"user_message": text, "input": rest}
+    rest = _without_history(value, said) if said is not None else value
+    return text if says_only(rest, text) else {"user_message": text, "input": rest}
 
 
 def _answered(value: Any) -> Any:
@@ -287,7 +320,7 @@ def _answered(value: Any) -> Any:
     text = messages.last_assistant(value)
     if not isinstance(text, str):
         return {"content": value} if isinstance(value, list) else json_text.encode(value).decode()
-    return text if _says_only(value, text) else {"assistant_message": text, "content": [value]}
+    return text if says_only(value, text) else {"assistant_message": text, "content": [value]}
 
 
 def _is_envelope(value: dict[str, Any]) -> bool:
@@ -296,39 +329,45 @@ def _is_envelope(value: dict[str, Any]) -> bool:
     return is_well_formed and not (message is None and parts is None) and "role" not in value
 
 
-def _says_only(value: Any, text: str) -> bool:
+def says_only(value: Any, text: Any) -> bool:
     """Is the text all that stands in it, beside who says it?"""
-    leaves = [leaf for leaf in _leaves(value) if leaf not in (None, "")]
-    return leaves == [text]
+    return _times_said(value, text) == 1
 
 
-def _leaves(value: Any) -> Iterable[Any]:
+def _times_said(value: Any, text: Any) -> int:
+    """How often; many, where anything else is said."""
     if isinstance(value, dict):
+        times = 0
         for key, item in value.items():
             if key not in _MARKERS or isinstance(item, (dict, list)):
-                yield from _leaves(item)
-    elif isinstance(value, list):
+                times += _times_said(item, text)
+                if times > 1:
+                    break
+        return times
+    if isinstance(value, list):
+        times = 0
         for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
+            times += _times_said(item, text)
+            if times > 1:
+                break
+        return times
+    return 0 if value in (None, "") else 1 if value == text else 2
 
 
-def _without_history(value: Any, said: Sequence[str]) -> Any:
-    """The value with its list of messages cut to the last one, where those before repeat what was said before."""
+def _without_history(value: Any, said: _Said) -> Any:
+    """The value with its list of messages cut to what is new, where those before the last repeat what was said."""
     key, listed = _list_of_messages(value)
-    if not said or len(listed) < 2:
+    if not said.texts or len(listed) < 2 or messages.last_user(listed[-1:]) is None:
         return value
-    before = [message.content for message in messages.messages_of(listed[:-1]) if message.role in ("user", "assistant")]
-    if not before or before != list(said[-len(before) :]) or messages.last_user(listed[-1:]) is None:
+    before = [
+        (message.role, message.content)
+        for message in messages.messages_of(listed[:-1])
+        if message.role in ("user", "assistant") and message.content not in (None, "", [])
+    ]
+    if not before or before != said.texts[-len(before) :]:
         return value
-    systems = [item for item in listed[:-1] if messages.messages_of([item])[:1] and _is_system(item)]
-    cut_list = [*systems, listed[-1]]
-    return cut_list if key is None else {**value, key: cut_list}
-
-
-def _is_system(item: Any) -> bool:
-    return all(message.role == "system" for message in messages.messages_of([item]))
+    new = [*(item for item in listed[:-1] if not said.holds(item)), listed[-1]]
+    return new if key is None else {**value, key: new}
 
 
 def _list_of_messages(value: Any) -> tuple[str | None, list[Any]]:
@@ -341,17 +380,18 @@ def _list_of_messages(value: Any) -> tuple[str | None, list[Any]]:
     return None, []
 
 
-def _text_said(value: Any, key: str) -> str | None:
-    text = value.get(key) if isinstance(value, dict) else value
-    return text if isinstance(text, str) else None
-
-
 def untold(trace: Trace) -> dict[str, Any]:
     """What no field of a turn takes, for the session's metadata, where the trace itself does not say as much."""
-    if len(trace.turns) < 2:
-        return {}
+    is_single = len(trace.turns) == 1
+    own = [trace.started_at, trace.ended_at] if is_single else [None, None]
     times = [[turn.started_at, turn.ended_at] for turn in trace.turns]
-    known = {kind for kinds in _TOKEN_FIELDS.values() for kind in kinds}
-    tokens = [{kind: count for kind, count in turn.tokens.items() if kind not in known} for turn in trace.turns]
-    has_any = (any(start or end for start, end in times), any(tokens))
-    return {key: value for key, value, has in zip(TURN_KEYS, (times, tokens), has_any, strict=True) if has}
+    tokens = [_uncounted(turn.tokens, trace.tokens if is_single else {}) for turn in trace.turns]
+    has_times = any(time not in (None, told) for of_turn in times for time, told in zip(of_turn, own, strict=True))
+    return {
+        key: value for key, value, has in zip(TURN_KEYS, (times, tokens), (has_times, any(tokens)), strict=True) if has
+    }
+
+
+def _uncounted(tokens: Mapping[str, int], told: Mapping[str, int]) -> dict[str, int]:
+    taken = _counted(tokens).values()
+    return {kind: count for kind, count in tokens.items() if kind not in taken and told.get(kind) != count}

@@ -32,28 +32,44 @@ def test_what_is_there_is_counted_and_shown(importer: Importer) -> None:
     assert found["sources"][0]["confidence"] >= 0.7
     assert found["fields"] == found["fields"] | {"input": 5, "output": 5, "user_id": 5, "conversation_id": 3}
     assert found["first_moment"] == "2026-08-22T08:00:00.000000Z"
-    assert found["example"]["turns"][0]["output"]["content"].startswith("Parcel 0")
+    assert found["example"]["turns"][0]["actualOutput"].startswith("Parcel 0")
     assert any("session_per: conversation" in text for text in found["warnings"])
     assert not (importer.home / ".trace-import").exists(), "nothing is kept"
 
 
-def test_what_would_not_be_sent_is_named_by_its_path(importer: Importer) -> None:
-    observations = [{"id": "o", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "input": {"deep": "only here"}}]
-    row = make_trace(1) | {"observations": observations}
+def test_what_would_not_be_sent_is_named_by_its_path_with_the_rule(importer: Importer) -> None:
+    step = {"id": "o", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "createdAt": "2026-08-22T09:00:00Z"}
+    row = make_trace(1) | {"observations": [step | {"input": {"deep": "only here"}}]}
     found = as_json(inspect(importer, write_jsonl(importer.home / "a.jsonl", [row]), options=("--json",)))
-    missing = {item["path"]: (item["values"], item["sent"]) for item in found["not_sent"]}
-    assert missing["observations[*].input.deep"] == (1, 0)
-    assert "input.messages[*].content" not in missing
-    assert "user_id" not in missing
+    missing = {item["path"]: (item["values"], item["not_sent"], item["rule"]) for item in found["not_sent"]}
+    assert missing["observations[*].createdAt"] == (1, 1, "bookkeeping")
+    assert "observations[*].input.deep" not in missing
+    assert None not in {rule for _, _, rule in missing.values()}, "nothing is lost"
 
 
-def test_large_payloads_are_compared_as_far_as_that_takes_seconds_and_it_says_so(importer: Importer) -> None:
+def test_coverage_tells_where_each_value_goes_and_why_one_does_not(importer: Importer) -> None:
+    step = {"id": "o", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "createdAt": "2026-08-22T09:00:00Z"}
+    rows = [make_trace(n, observations=[step | {"id": f"o-{n}", "name": None}]) for n in range(400)]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    [file] = as_json(inspect(importer, source, options=("--coverage", "--json")))["coverage"]
+    assert file["lost"] == {}
+    assert file["values"] == sum(file["sent"].values()) + sum(rule["values"] for rule in file["left_out"])
+    rules = {rule["rule"]: rule["paths"] for rule in file["left_out"]}
+    assert rules["bookkeeping"] == {"observations[*].createdAt": 400, "updated_at": 400}
+    assert rules["empty"]["observations[*].name"] == 400
+    text = inspect(importer, source, options=("--coverage",)).out
+    assert f"{source.name}: {file['values']:,} values; sent: turn " in text
+    assert "  bookkeeping 800: when the tool stored or changed the record" in text
+    assert "    observations[*].createdAt 400" in text
+    assert "LOST" not in text
+
+
+def test_large_payloads_are_compared_in_seconds(importer: Importer) -> None:
     steps = [{"id": f"o-{n}", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "input": n} for n in range(1_000)]
     rows = [make_trace(n, input="x" * 1_000_000, observations=steps) for n in range(6)]
     found = as_json(inspect(importer, write_jsonl(importer.home / "a.jsonl", rows), options=("--json",)))
-    assert found["sessions"] == 6
-    assert 0 < found["sampled_sessions"] < 6
-    assert any(text.startswith("of 2 sessions only the first 2,000 values") for text in found["warnings"])
+    assert found["sampled_sessions"] == 6
+    assert "observations[*].input" not in {item["path"] for item in found["not_sent"]}
 
 
 def test_repeated_history_and_offloaded_payloads_are_told(importer: Importer) -> None:

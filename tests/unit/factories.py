@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.config import Config, MappingConfig
+from pipeline.config import Config, Extent, MappingConfig
 from pipeline.mappers.session import session_mapper
 from pipeline.models import Part, SessionImport, Trace, Turn
 from pipeline.redaction.clean import Redaction
@@ -36,10 +36,11 @@ def make_session(
     repairs: dict[str, int] | None = None,
     mapping: dict[str, Any] | None = None,
     over_record: bool = False,
+    extent: Extent = "session",
 ) -> SessionImport:
     """What the mapping makes of a trace: by default one record, under the id `langfuse:<id>`."""
     config = MappingConfig(**(mapping or {}))
-    to_session = session_mapper(config, Redaction(config), source_name=None, over_record=over_record)
+    to_session = session_mapper(config, Redaction(config), source_name=None, over_record=over_record, extent=extent)
     return to_session(
         trace or make_trace(),
         data,

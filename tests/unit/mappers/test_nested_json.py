@@ -46,6 +46,13 @@ def test_what_the_parser_cannot_take_stays_raw(text: str) -> None:
     assert unwrap(text) == text
 
 
+@pytest.mark.parametrize(("depth", "is_decoded"), [(254, True), (255, False), (900, False)])
+def test_what_is_nested_deeper_than_a_record_may_be_stays_raw(depth: int, is_decoded: bool) -> None:
+    text = "[" * depth + "]" * depth
+    assert (unwrap(text) != text) is is_decoded
+    assert unwrap("[" + "[], " * 300 + "[]]") == [[]] * 301
+
+
 @pytest.mark.parametrize("value", [None, 1, 1.5, True, [], {"a": "{}"}])
 def test_other_values_are_left_alone(value: Any) -> None:
     assert unwrap(value) is value

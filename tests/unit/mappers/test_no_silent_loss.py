@@ -1,4 +1,4 @@
-"""Whatever text stands in a record is found in its trace, but for what a mapper's docstring says is not kept."""
+"""Whatever text stands in a record is found in what is sent, but for what a mapper's docstring says is not kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.mappers import MAPPERS
-from pipeline.models import plain
+from pipeline.models import Trace, plain
+from tests.unit.factories import make_session
 from tests.unit.mappers.assembling import traces_of
 from tests.unit.mappers.valid_records import (
     CHILD_RUN,
@@ -105,5 +106,15 @@ def test_no_text_of_a_record_is_lost(case: str) -> None:
     records = [marked(record, found, unmarked=unmarked) for record in (WHOLE | SCATTERED)[case]]
     [trace] = traces_of(MAPPERS[name], records)
     kept = json.dumps(plain(trace))
+    assert {text for _, text in found if text in kept} == {text for _, text in found if text in _sent(trace)}
     assert found
     assert {key for key, text in found if text not in kept} == NOT_KEPT[name] & {key for key, _ in found}
+
+
+def _sent(trace: Trace) -> str:
+    session = make_session(trace, data={}, extent="full")
+    assert session.content is not None
+    bodies = [body for turn in session.content.turns for body in (turn.body, *(span.body for span in turn.spans))]
+    return b"\n".join(
+        [*bodies, session.content.finish or b"", session.context, session.metadata, session.custom_id.encode()]
+    ).decode()
