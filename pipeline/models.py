@@ -17,7 +17,7 @@ class Problem(NamedTuple):
     error: str
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True):
     """One unit of a source: a line, an item of an array, a row.
 
     `ordinal` counts 1, 2, 3 … over the records of one source and stays the same as long as the source
@@ -132,7 +132,7 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-class Part(NamedTuple):
+class Part(Struct, frozen=True):
     """One record that went into a session: where it stands, and its text for the rejects."""
 
     source: str

@@ -125,7 +125,7 @@ class Scattered:
             piece.revision,
             piece.started_at,
             piece.ended_at,
-            piece.is_whole,
+            mapper.is_whole(record.data),
             is_earlier,
             len(self._sources) - 1,
             record.ordinal,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline import json_text
 from pipeline.assembly import spill
@@ -120,7 +121,7 @@ def test_pieces_of_earlier_runs_count_for_the_trace_and_are_charged_to_nobody(tm
     with Scattered(tmp_path) as scattered:
         scattered.add(piece_of(again.data), TOY, again)
         scattered.add(piece_of(new.data), TOY, new)
-        scattered.add(piece_of(old.data), TOY, old._replace(source="yesterday.jsonl"), is_earlier=True)
+        scattered.add(piece_of(old.data), TOY, structs.replace(old, source="yesterday.jsonl"), is_earlier=True)
         [group] = scattered.gathered()
         assert [row["id"] for row in group.values()] == ["b", "a"]
     assert [part.position for part in group.parts] == ["line 2", "line 3"], "whether they are news the ledger knows"

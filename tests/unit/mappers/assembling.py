@@ -23,7 +23,7 @@ def traces_of(mapper: Mapper, records: Iterable[Any]) -> list[Trace]:
                 found.setdefault(piece.trace_id, []).append((piece, value))
     assembled: list[Trace | None] = []
     for pieces in found.values():
-        if len(pieces) == 1 and pieces[0][0].is_whole:
+        if len(pieces) == 1 and mapper.is_whole(pieces[0][1]):
             assembled.append(mapper.map_trace(pieces[0][1]))
         else:
             assert mapper.assemble is not None
