@@ -134,12 +134,11 @@ class _Preparation:
 
     def _take(self, record: Record, source: Source, *, is_trace: bool) -> bool:
         """Map a record, or keep it until all of its trace is there. Says whether the record is charged."""
-        part = Part(record.source, record.ordinal, record.position, record.raw)
         mapper = source.mapper if record.format is None else mapper_of(record, source.mapper)
         if record.problem is not None:
             error = self._job.redaction.text(record.problem.error)
             format = record.format or (mapper.name if mapper is not None else None)
-            self._collected.reject(Reject(part, "read", record.problem.kind, error, format=format))
+            self._collected.reject(Reject(_part(record), "read", record.problem.kind, error, format=format))
             return True
         try:
             if mapper is None:
@@ -148,11 +147,11 @@ class _Preparation:
                 return False
             trace = _checked(mapper.map_trace(record.data)) if is_trace else None
             if trace is None:
-                self._collected.ignore((part,), "not_a_trace")
+                self._collected.ignore((_part(record),), "not_a_trace")
                 return True
-            return self._place(trace, mapper, _Origin((part,), record.data, record.repairs))
+            return self._place(trace, mapper, _Origin((_part(record),), record.data, record.repairs))
         except LOST as error:
-            self._reject((part,), mapper, "map", error)
+            self._reject((_part(record),), mapper, "map", error)
             return True
 
     def _keep_piece(self, record: Record, mapper: Mapper) -> bool:
@@ -328,3 +327,7 @@ def _checked(trace: Trace | None) -> Trace | None:
     if trace is not None and not isinstance(trace, Trace):
         raise TypeError(f"it gave {type(trace).__name__} and not a Trace")
     return trace
+
+
+def _part(record: Record) -> Part:
+    return Part(record.source, record.ordinal, record.position, record.raw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -20,7 +20,6 @@ from pipeline.models import Part, Record, Trace
 
 KEPT_RECORDS_BYTES = 16 << 20
 """Of a larger trace the records are not held for the rejects; their positions are."""
-_NO_REPAIRS: Mapping[str, int] = {}
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -130,7 +129,7 @@ class Scattered:
             len(self._sources) - 1,
             record.ordinal,
             record.position,
-            dict(record.repairs) or None,
+            dict(record.repairs) if record.repairs else None,
         )
         self._spill.add(trace_key(mapper.name, piece.trace_id), _encode(head), record.raw)
 
@@ -166,12 +165,17 @@ class Scattered:
             chosen.sort(key=_by_start)
         counting = sorted((item for item in counting if not item.head.is_earlier), key=_by_place)
         new = [item for item in items if not item.head.is_earlier]
-        is_kept = sum(item.stored.length or len(item.stored.body or b"") for item in new) <= KEPT_RECORDS_BYTES
+        is_kept = sum([item.stored.length or len(item.stored.body or b"") for item in new]) <= KEPT_RECORDS_BYTES
         places: dict[str, dict[int, int]] = {}
         repairs: Counter[str] = Counter()
-        for item in new:
-            places.setdefault(self._sources[item.head.source], {})[item.head.ordinal] = self._identity(item)
-            repairs.update(item.head.repairs or _NO_REPAIRS)
+        present: set[int] = set()
+        for item in items:
+            which = self._identity(item)
+            present.add(which)
+            if not item.head.is_earlier:
+                places.setdefault(self._sources[item.head.source], {})[item.head.ordinal] = which
+                if item.head.repairs:
+                    repairs.update(item.head.repairs)
         moments = [moment for item in items if (moment := item.head.ended_at or item.head.started_at)]
         return Gathered(
             key=key,
@@ -182,7 +186,7 @@ class Scattered:
             parts=tuple([self._part(item, is_kept=is_kept) for item in counting]),
             ignored=tuple([(self._part(item, is_kept=False), why) for item, why in void]),
             places=places,
-            present=frozenset([self._identity(item) for item in items]),
+            present=frozenset(present),
             repairs=dict(repairs),
             last_moment=max(moments, default=None),
             has_earlier_parts=len(new) < len(items),
@@ -247,6 +251,8 @@ def _by_place(item: _Item) -> tuple[int, int]:
     return item.head.source, item.head.ordinal
 
 
-def _by_start(piece: Iterable[_Item]) -> tuple[str, str]:
-    heads = [item.head for item in piece]
-    return min((head.started_at for head in heads if head.started_at), default=""), heads[0].id or ""
+def _by_start(piece: list[_Item]) -> tuple[str, str]:
+    first = piece[0].head
+    if len(piece) == 1:
+        return first.started_at or "", first.id or ""
+    return min((item.head.started_at for item in piece if item.head.started_at), default=""), first.id or ""
