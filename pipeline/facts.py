@@ -14,10 +14,11 @@ from typing import Any
 
 import orjson
 from isal.isal_zlib import crc32  # the same numbers as zlib's, and four times faster over a long text
+from msgspec.structs import asdict
 from orjson import Fragment
 
 from pipeline import json_text
-from pipeline.models import Status, Trace, Turn, plain
+from pipeline.models import Span, Status, Trace, Turn, plain
 
 UNKNOWN_FACTS = b"\xff\xff\xff\xff"
 """Of a trace that nobody knows any more: nothing can be said to contain it."""
@@ -66,8 +67,18 @@ def _turn_text(turn: Turn, written: WrittenTurn) -> bytes:
         "latency_ms": turn.latency_ms,
         "tokens": Fragment(_sorted(turn.tokens)) if turn.tokens else {},
         "cost": turn.cost,
-        "spans": Fragment(_sorted(turn.spans)) if turn.spans else [],
+        "spans": [Fragment(_span_text(span)) for span in turn.spans],
     }
+    return _dumps(values)
+
+
+def _span_text(span: Span) -> bytes:
+    """The fields in the order of the class, and all inside them sorted."""
+    values = asdict(span)
+    for name in ("input", "output", "tokens", "metadata"):
+        value = values[name]
+        if value and value.__class__ is not str:
+            values[name] = Fragment(_dumps([[[[[value]]]]], None, _SORTED)[5:-5])  # as deep as it stands in the trace
     return _dumps(values)
 
 

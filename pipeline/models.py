@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -46,8 +45,7 @@ class Status(StrEnum):
     PENDING = "PENDING"  # it has not ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """One step inside a turn. Times are ISO 8601 UTC with microseconds ("2026-08-22T08:00:00.000000Z")."""
 
     id: str
@@ -61,10 +59,10 @@ class Span:
     output: Any = None
     error: str | None = None
     model: str | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = {}
     cost: float | None = None
     """USD."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = {}
 
 
 class Turn(Struct, frozen=True, kw_only=True):
@@ -125,8 +123,6 @@ def plain(value: Any) -> Any:
     """A trace, or a part of it, as the values that JSON and JMESPath know."""
     if isinstance(value, Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, Span):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

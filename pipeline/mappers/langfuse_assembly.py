@@ -33,7 +33,6 @@ scores and observations loses those that are there. A trace without any row or o
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -244,7 +243,7 @@ def _of_observations(rows: list[dict[str, Any]], scores: list[dict[str, Any]]) -
     for row in _cleaned(rows, ids, _DEFAULTS | known, by_place):
         span, revision = span_of(row, f"observation {row['id']}")
         if span.error == langfuse_observations.NO_MESSAGE:
-            span = dataclasses.replace(span, error=NO_MESSAGE)  # so that a message from inside explains it
+            span = replace(span, error=NO_MESSAGE)  # so that a message from inside explains it
         spans.append(span)
         revisions.append(revision)
     costs = [span.cost for span in spans if span.cost is not None]

@@ -17,7 +17,6 @@ test case id here, so none can be sent. The `metadata` of a session holds
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
@@ -74,7 +73,11 @@ def session_mapper(
         repairs: Mapping[str, int],
         family: str,
         format: str,
-        **assembled: Any,
+        *,
+        traces: int = 1,
+        is_young: bool = False,
+        missing: str | None = None,
+        has_earlier_parts: bool = False,
     ) -> SessionImport:
         seen = (redaction.dropped(data) if over_record else plain(trace)) if context_of or extra else None
         own_context = None if context_of is None else _checked_context(redaction.value(context_of(seen)))
@@ -108,7 +111,10 @@ def session_mapper(
             spans=sum([len(turn.spans) for turn in trace.turns]),
             parts=parts,
             partial=trace.partial,
-            **assembled,
+            traces=traces,
+            is_young=is_young,
+            missing=missing,
+            has_earlier_parts=has_earlier_parts,
             is_mended=is_mended,
             size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
         )
@@ -173,7 +179,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
     if trace.id is not None:
         metadata["trace_id"] = trace.id
     for key, value in zip(_OWN_KEYS, _own_values(trace), strict=True):
-        if value or value not in (None, (), {}):
+        if value or (value is not None and value not in ((), {})):
             metadata[key] = value
     return metadata
 
@@ -214,8 +220,10 @@ def _serialised_context(
     if own_context is not None:
         return json_text.encode_counted(own_context)
     if written is not None:
-        with contextlib.suppress(json_text.InexactError):
+        try:
             return _written_context(trace, written), json_text.NO_REPAIRS
+        except json_text.InexactError:
+            pass
     return json_text.encode_counted(_context(trace))
 
 
