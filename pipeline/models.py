@@ -128,6 +128,17 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+class Origin(Struct, frozen=True):
+    """The records that a trace was made of, and what is known of those that it lacks."""
+
+    parts: tuple[Part, ...]
+    """Those of this run that count, in input order."""
+    repairs: Mapping[str, int]
+    has_earlier_parts: bool = False
+    missing: str | None = None
+    is_young: bool = False
+
+
 class Part(Struct, frozen=True):
     """One record that went into a session: where it stands, and its text for the rejects."""
 

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec.structs import replace
 
 from pipeline import json_text
 from pipeline.assembly.conversations import Conversations
@@ -19,7 +21,7 @@ from pipeline.job import Job
 from pipeline.ledger.parts import Places
 from pipeline.ledger.sessions import Batch
 from pipeline.mappers.mapper import Mapper
-from pipeline.models import Part, Record, Reject, Trace
+from pipeline.models import Origin, Part, Record, Reject, Trace
 from pipeline.plan import Source
 from pipeline.readers import read_records
 from pipeline.readers.places import fingerprint_or_gone
@@ -27,18 +29,6 @@ from pipeline.units import LOST, mapper_of, units_of
 
 _OPEN = "open"
 """Instead of a fingerprint: no file has it, so this one is not done."""
-
-
-class _Origin(NamedTuple):
-    """The records that a trace was made of."""
-
-    parts: tuple[Part, ...]
-    data: Any
-    """Of its only record; None where it was made of several."""
-    repairs: Mapping[str, int]
-    is_young: bool = False
-    missing: str | None = None
-    has_earlier_parts: bool = False
 
 
 def prepare(job: Job, *, scratch_dir: Path, is_stopping: Callable[[], bool]) -> Iterator[Batch]:
@@ -149,7 +139,7 @@ class _Preparation:
             if trace is None:
                 self._collected.ignore((_part(record),), "not_a_trace")
                 return True
-            return self._place(trace, mapper, _Origin((_part(record),), record.data, record.repairs))
+            return self._place(trace, mapper, record.data, Origin((_part(record),), record.repairs))
         except LOST as error:
             self._reject((_part(record),), mapper, "map", error)
             return True
@@ -180,8 +170,8 @@ class _Preparation:
             if self._is_stopping():
                 return
             if self._sessions >= self._limit:
-                self._collected.leave_out(group.parts)
-                self._collected.charge(group.parts)
+                self._collected.leave_out(group.origin.parts)
+                self._collected.charge(group.origin.parts)
             else:
                 lost = lost_parts(self._job, "trace", group.key, group.present)
                 self._assemble(group, lost, held_from)
@@ -197,19 +187,19 @@ class _Preparation:
 
     def _assemble(self, group: Gathered, missing: str | None, held_from: str | None) -> None:
         is_young = held_from is not None and group.last_moment is not None and group.last_moment > held_from
-        mapper = group.mapper
+        mapper, parts = group.mapper, group.origin.parts
         try:
             data = next(group.values()) if group.whole else None
             trace = _checked(mapper.map_trace(data) if group.whole else group.assembled())
             if trace is None:
-                self._collected.ignore(group.parts, "not_a_trace")
+                self._collected.ignore(parts, "not_a_trace")
             else:
-                origin = _Origin(group.parts, data, group.repairs, is_young, missing, group.has_earlier_parts)
-                if not self._place(trace, mapper, origin, group.key):
+                origin = replace(group.origin, is_young=is_young, missing=missing)
+                if not self._place(trace, mapper, data, origin, group.key):
                     return
         except LOST as error:
-            self._reject(group.parts, mapper, "assemble", error, group.trace_id)
-        self._collected.charge(group.parts, repaired=bool(group.repairs))
+            self._reject(parts, mapper, "assemble", error, group.trace_id)
+        self._collected.charge(parts, repaired=bool(group.origin.repairs))
 
     def _held_from(self) -> str | None:
         """Traces with a span after this moment wait for a later run."""
@@ -229,17 +219,18 @@ class _Preparation:
         for group in self._conversations.merged():
             if self._is_stopping():
                 return
-            if not group.parts:  # nothing of it is new
+            origin = group.origin
+            if not origin.parts:  # nothing of it is new
                 continue
             if self._sessions >= self._limit:
-                self._collected.leave_out(group.parts)
+                self._collected.leave_out(origin.parts)
             else:
-                data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
-                lost = group.missing or lost_parts(self._job, "conversation", group.key, group.present)
-                origin = _Origin(group.parts, data, group.repairs, group.is_young, lost, group.has_earlier_parts)
-                self._add_session(group.trace, group.mapper, origin, traces=group.traces)
+                data = json_text.decode(origin.parts[0].raw).value if origin.parts[0].raw else None
+                lost = origin.missing or lost_parts(self._job, "conversation", group.key, group.present)
+                origin = replace(origin, missing=lost)
+                self._add_session(group.trace, group.mapper, data, origin, traces=group.traces)
                 self._note(group.key, group.places, lost)
-            self._collected.charge(group.parts, repaired=bool(group.repairs))
+            self._collected.charge(origin.parts, repaired=bool(origin.repairs))
             if self._collected.is_full:
                 yield self._collected.take()
         if self._merges and not self._is_stopping():
@@ -251,7 +242,7 @@ class _Preparation:
 
     # --- into the batch -----------------------------------------------------------------------------------
 
-    def _place(self, trace: Trace, mapper: Mapper, origin: _Origin, trace_key: bytes | None = None) -> bool:
+    def _place(self, trace: Trace, mapper: Mapper, data: Any, origin: Origin, trace_key: bytes | None = None) -> bool:
         """A session of its own, or a part of a conversation, or filtered; says whether its records are charged."""
         verdict = self._job.wants(trace, origin.parts[0].raw) if self._job.wants is not None else Verdict.WANTED
         if verdict is not Verdict.WANTED:
@@ -261,25 +252,18 @@ class _Preparation:
             return True
         trace = self._job.redaction.trace(trace)
         if self._merges and trace.conversation_id is not None:
-            self._conversations.add(
-                trace,
-                mapper,
-                origin.parts,
-                origin.repairs,
-                is_young=origin.is_young,
-                missing=origin.missing,
-                trace_key=trace_key,
-            )
+            self._conversations.add(trace, mapper, origin, trace_key)
             return False
-        self._add_session(trace, mapper, origin)
+        self._add_session(trace, mapper, data, origin)
         return True
 
-    def _add_session(self, trace: Trace, mapper: Mapper, origin: _Origin, traces: int = 1) -> None:
+    def _add_session(self, trace: Trace, mapper: Mapper, data: Any, origin: Origin, traces: int = 1) -> None:
+        """`data`: of its only record; None where it was made of several."""
         self._sessions += 1
         try:
             session = self._job.to_session(
                 trace,
-                origin.data,
+                data,
                 origin.parts,
                 origin.repairs,
                 mapper.family,

@@ -16,7 +16,7 @@ from pipeline import json_text
 from pipeline.assembly.spill import MEMORY_BYTES, Spill, Stored
 from pipeline.ledger.parts import identity
 from pipeline.mappers.mapper import Mapper, Piece
-from pipeline.models import Part, Record, Trace
+from pipeline.models import Origin, Part, Record, Trace
 
 KEPT_RECORDS_BYTES = 16 << 20
 """Of a larger trace the records are not held for the rejects; their positions are."""
@@ -66,16 +66,14 @@ class Gathered(NamedTuple):
     """The records that count, decoded one by one; an item of several states merged is one."""
     whole: bool
     """One record only, that is a trace by itself."""
-    parts: tuple[Part, ...]
-    """The records of this run that count, in input order: of several states of one piece the newest that came in."""
+    origin: Origin
+    """Of several states of one piece, the newest that came in."""
     ignored: tuple[tuple[Part, str], ...]
     places: Mapping[str, dict[int, int]]
     """By source, all records of this run, and which pieces they are."""
     present: frozenset[int]
     """Which pieces are there, of whatever run."""
-    repairs: Mapping[str, int]
     last_moment: str | None
-    has_earlier_parts: bool
 
     def assembled(self) -> Trace | None:
         """All of its records as one trace; None: they are none. Raises what the mapper raises."""
@@ -183,13 +181,13 @@ class Scattered:
             trace_id=items[0].head.trace_id,
             values=lambda: (self._value(piece, mapper) for piece in chosen),
             whole=len(chosen) == 1 and chosen[0][-1].head.is_whole,
-            parts=tuple([self._part(item, is_kept=is_kept) for item in counting]),
+            origin=Origin(
+                tuple([self._part(item, is_kept=is_kept) for item in counting]), dict(repairs), len(new) < len(items)
+            ),
             ignored=tuple([(self._part(item, is_kept=False), why) for item, why in void]),
             places=places,
             present=frozenset(present),
-            repairs=dict(repairs),
             last_moment=max(moments, default=None),
-            has_earlier_parts=len(new) < len(items),
         )
 
     def _identity(self, item: _Item) -> int:

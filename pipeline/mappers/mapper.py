@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from pipeline.models import Trace
 
 
@@ -16,7 +18,7 @@ class Detection(NamedTuple):
     reason: str
 
 
-class Piece(NamedTuple):
+class Piece(Struct, frozen=True):
     """What a record is that holds only a part of a trace: a span, a score, the trace's own row."""
 
     trace_id: str
