@@ -117,7 +117,9 @@ def _own_facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Call
         found.append(_STATUS[trace.status])
     found += [crc32(encode(tag), _TAG) for tag in trace.tags]
     for key, value in trace.metadata.items():
-        if isinstance(value, list):
+        if value.__class__ is str:
+            found.append(crc32(encode(value), _metadata_seed(key)))
+        elif isinstance(value, list):
             items = map(_without_sums, value) if key == TRACES else value
             found += [_fact(item, _seed(f"metadata.{key}.{number}"), encode) for number, item in enumerate(items)]
         else:
