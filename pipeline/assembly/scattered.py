@@ -127,7 +127,7 @@ class Scattered:
             len(self._sources) - 1,
             record.ordinal,
             record.position,
-            dict(record.repairs) if record.repairs else None,
+            dict(record.repairs) or None,
         )
         self._spill.add(trace_key(mapper.name, piece.trace_id), _encode(head), record.raw)
 

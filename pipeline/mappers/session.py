@@ -73,11 +73,7 @@ def session_mapper(
         repairs: Mapping[str, int],
         family: str,
         format: str,
-        *,
-        traces: int = 1,
-        is_young: bool = False,
-        missing: str | None = None,
-        has_earlier_parts: bool = False,
+        **assembled: Any,
     ) -> SessionImport:
         seen = (redaction.dropped(data) if over_record else plain(trace)) if context_of or extra else None
         own_context = None if context_of is None else _checked_context(redaction.value(context_of(seen)))
@@ -111,10 +107,7 @@ def session_mapper(
             spans=sum([len(turn.spans) for turn in trace.turns]),
             parts=parts,
             partial=trace.partial,
-            traces=traces,
-            is_young=is_young,
-            missing=missing,
-            has_earlier_parts=has_earlier_parts,
+            **assembled,
             is_mended=is_mended,
             size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000,
         )
