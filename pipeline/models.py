@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ class Problem(NamedTuple):
     error: str
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True):
     """One unit of a source: a line, an item of an array, a row.
 
     `ordinal` counts 1, 2, 3 … over the records of one source and stays the same as long as the source
@@ -46,8 +45,7 @@ class Status(StrEnum):
     PENDING = "PENDING"  # it has not ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """One step inside a turn. Times are ISO 8601 UTC with microseconds ("2026-08-22T08:00:00.000000Z")."""
 
     id: str
@@ -61,10 +59,10 @@ class Span:
     output: Any = None
     error: str | None = None
     model: str | None = None
-    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokens: Mapping[str, int] = {}
     cost: float | None = None
     """USD."""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = {}
 
 
 class Turn(Struct, frozen=True, kw_only=True):
@@ -125,14 +123,23 @@ def plain(value: Any) -> Any:
     """A trace, or a part of it, as the values that JSON and JMESPath know."""
     if isinstance(value, Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, Span):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-class Part(NamedTuple):
+class Origin(Struct, frozen=True):
+    """The records that a trace was made of, and what is known of those that it lacks."""
+
+    parts: tuple[Part, ...]
+    """Those of this run that count, in input order."""
+    repairs: Mapping[str, int]
+    has_earlier_parts: bool = False
+    missing: str | None = None
+    is_young: bool = False
+
+
+class Part(Struct, frozen=True):
     """One record that went into a session: where it stands, and its text for the rejects."""
 
     source: str

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.errors import RejectedError, UsageError
+from pipeline.errors import UsageError
 from pipeline.mappers import find_mapper, installed_mappers
 from pipeline.mappers.custom import custom_mapper
 from pipeline.mappers.detect import Guess, detect_format, doubt
@@ -17,7 +17,7 @@ from pipeline.models import Record
 from pipeline.readers import read_records
 from pipeline.readers.opening import Place
 from pipeline.readers.places import mark_of
-from pipeline.units import DEFECTS, mapper_of, units_of
+from pipeline.units import LOST, mapper_of, units_of
 
 SAMPLE_RECORDS = 50
 SAMPLE_BYTES = 1_000_000
@@ -114,10 +114,11 @@ def _is_scattered(sample: Sequence[Record], mapper: Mapper | None) -> bool:
         return False
     for record, _ in units_of(sample, mapper):
         own = mapper_of(record, mapper)
-        try:
-            piece = own.piece_of(record.data) if own is not None and own.piece_of is not None else None
-        except (RejectedError, *DEFECTS):
+        if own is None or own.piece_of is None:
             continue
-        if piece is not None and not piece.is_whole:
-            return True
+        try:
+            if own.piece_of(record.data) is not None and not own.is_whole(record.data):
+                return True
+        except LOST:
+            continue
     return False

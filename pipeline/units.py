@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from pipeline import json_text
 from pipeline.errors import RejectedError
 from pipeline.mappers import MAPPERS
@@ -12,6 +14,8 @@ from pipeline.models import Problem, Record
 
 DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a mapper that somebody else wrote may raise by mistake: that record is lost for now, not the run."""
+LOST = (RejectedError, *DEFECTS)
+"""What makes a record a reject."""
 
 
 def mapper_of(record: Record, mapper: Mapper | None) -> Mapper | None:
@@ -23,20 +27,20 @@ def units_of(records: Iterable[Record], mapper: Mapper | None) -> Iterator[tuple
     """Each unit, numbered anew, and whether it can be a trace at all: a record that holds none stays one unit."""
     ordinal = 0
     for record in records:
-        own = mapper_of(record, mapper)
+        own = mapper if record.format is None else mapper_of(record, mapper)
         if own is None or own.split is None or record.problem is not None:
             ordinal += 1
-            yield record if record.ordinal == ordinal else record._replace(ordinal=ordinal), True
+            yield record if record.ordinal == ordinal else replace(record, ordinal=ordinal), True
             continue
-        count = 0
+        data, count = record.data, 0
         try:
-            for place, value in own.split(record.data):
+            for place, value in own.split(data):
                 count += 1
                 ordinal += 1
-                if value is record.data:
-                    yield record._replace(ordinal=ordinal), True
-                else:
+                if value is not data:
                     yield _cut_out(record, ordinal, place, value, is_first=count == 1), True
+                else:
+                    yield record if record.ordinal == ordinal else replace(record, ordinal=ordinal), True
         except RejectedError as error:
             why = Problem(error.kind, str(error))
         except DEFECTS as error:
@@ -45,15 +49,16 @@ def units_of(records: Iterable[Record], mapper: Mapper | None) -> Iterator[tuple
         else:
             if not count:
                 ordinal += 1
-                yield record._replace(ordinal=ordinal), False
+                yield replace(record, ordinal=ordinal), False
             continue
         ordinal += 1
-        rest = record if not count else record._replace(position=f"{record.position}, after {count}")
-        yield rest._replace(ordinal=ordinal, problem=why, format=own.name), True
+        rest = record if not count else replace(record, position=f"{record.position}, after {count}")
+        yield replace(rest, ordinal=ordinal, problem=why, format=own.name), True
 
 
 def _cut_out(record: Record, ordinal: int, place: str, value: object, *, is_first: bool) -> Record:
-    return record._replace(
+    return replace(
+        record,
         ordinal=ordinal,
         position=f"{record.position}, {place}" if place else record.position,
         data=value,

@@ -19,7 +19,7 @@ from pipeline.errors import StoppedError
 from pipeline.facts import TRACES
 from pipeline.ledger.parts import identity
 from pipeline.mappers.mapper import Mapper
-from pipeline.models import Part, Status, Trace
+from pipeline.models import Origin, Status, Trace
 
 COMMIT_EVERY = 1_000
 _BEFORE_ALL = -(1 << 48)
@@ -31,13 +31,9 @@ class Conversation(NamedTuple):
 
     trace: Trace
     mapper: Mapper
-    parts: tuple[Part, ...]
-    """All records of this run, in input order: the first one is the conversation's place, wherever reading ends."""
-    repairs: Mapping[str, int]
+    origin: Origin
+    """The first record is the conversation's place, wherever reading ends."""
     traces: int
-    is_young: bool
-    missing: str | None
-    has_earlier_parts: bool
     places: Mapping[str, dict[int, int]]
     """Of the records of this run, by source, and which traces they belong to."""
     present: frozenset[int]
@@ -74,27 +70,17 @@ class Conversations:
             self._connection.close()
         self._file.unlink(missing_ok=True)
 
-    def add(
-        self,
-        trace: Trace,
-        mapper: Mapper,
-        parts: tuple[Part, ...],
-        repairs: Mapping[str, int],
-        *,
-        is_young: bool = False,
-        missing: str | None = None,
-        trace_key: bytes | None = None,
-    ) -> None:
+    def add(self, trace: Trace, mapper: Mapper, origin: Origin, trace_key: bytes | None = None) -> None:
         """Keep a trace that has a conversation id; `trace_key` where it was brought together from pieces."""
         self._count += 1
-        self._insert(self._count, trace, mapper, parts, repairs, is_young, missing, trace_key)
+        self._insert(self._count, trace, mapper, origin, trace_key)
 
     def add_earlier(
         self, trace: Trace, mapper: Mapper, trace_key: bytes | None = None, missing: str | None = None
     ) -> None:
         """Keep a trace that an earlier run read: it stands before all that this one reads, and is charged there."""
         self._count_earlier += 1
-        self._insert(_BEFORE_ALL + self._count_earlier, trace, mapper, (), {}, False, missing, trace_key)
+        self._insert(_BEFORE_ALL + self._count_earlier, trace, mapper, Origin((), {}, missing=missing), trace_key)
 
     def has(self, trace_key: bytes) -> bool:
         """Was this trace brought together from pieces in this run?"""
@@ -113,20 +99,10 @@ class Conversations:
             while some := rows.fetchmany(COMMIT_EVERY):
                 yield [conversation_key(*row) for row in some]
 
-    def _insert(
-        self,
-        number: int,
-        trace: Trace,
-        mapper: Mapper,
-        parts: tuple[Part, ...],
-        repairs: Mapping[str, int],
-        is_young: bool,
-        missing: str | None,
-        trace_key: bytes | None,
-    ) -> None:
+    def _insert(self, number: int, trace: Trace, mapper: Mapper, origin: Origin, trace_key: bytes | None) -> None:
         self._mappers[mapper.name] = mapper
         # Our own values in our own scratch file (mode 0600, made new, deleted after): pickle reads no stranger's data.
-        blob = pickle.dumps((trace, parts, dict(repairs), is_young, missing), protocol=5)
+        blob = pickle.dumps((trace, replace(origin, repairs=dict(origin.repairs))), protocol=5)
         with self._disk_errors():
             connection = self._open()
             connection.execute(
@@ -176,35 +152,33 @@ class Conversations:
 
     def _merge(self, rows: Iterable[tuple[int, str, bytes]]) -> Conversation:
         traces: list[Trace] = []
-        records: list[tuple[int, tuple[Part, ...]]] = []
+        origins: dict[int, Origin] = {}
         repairs: Counter[str] = Counter()
         mapper_names = []
-        has_young = False
-        missing: str | None = None
         places: dict[str, dict[int, int]] = {}
         present: set[int] = set()
         by_id: dict[str, int] = {}
         for number, mapper_name, blob in rows:
-            trace, parts, repaired, is_young, lacks = pickle.loads(blob)
+            trace, origin = pickle.loads(blob)
             mapper_names.append(mapper_name)
-            records.append((number, parts))
-            repairs.update(repaired)
-            has_young |= is_young
-            missing = missing or lacks
+            origins[number] = origin
+            repairs.update(origin.repairs)
             _add_newest(traces, by_id, trace)
             which = identity(trace.id or "")
             present.add(which)
-            for part in parts:
+            for part in origin.parts:
                 places.setdefault(part.source, {})[part.ordinal] = which
         return Conversation(
             trace=merge_traces(traces),
             mapper=self._mappers[mapper_names[0]],
-            parts=tuple(part for _, parts in sorted(records, key=lambda pair: pair[0]) for part in parts),
-            has_earlier_parts=any(number < 0 for number, _ in records),
-            repairs=dict(repairs),
-            traces=len(records),
-            is_young=has_young,
-            missing=missing,
+            origin=Origin(
+                tuple(part for number in sorted(origins) for part in origins[number].parts),
+                dict(repairs),
+                has_earlier_parts=min(origins) < 0,
+                missing=next((origin.missing for origin in origins.values() if origin.missing), None),
+                is_young=any(origin.is_young for origin in origins.values()),
+            ),
+            traces=len(origins),
             places=places,
             present=frozenset(present),
         )

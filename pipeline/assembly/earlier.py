@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.assembly.conversations import Conversations
 from pipeline.assembly.scattered import Scattered, trace_key
-from pipeline.errors import RejectedError, UsageError
+from pipeline.errors import UsageError
 from pipeline.finding import find_again
 from pipeline.job import Job
 from pipeline.mappers import find_mapper
@@ -19,7 +19,7 @@ from pipeline.plan import configured_mapper
 from pipeline.readers import read_records
 from pipeline.readers.opening import Place
 from pipeline.readers.places import fingerprint_or_gone
-from pipeline.units import DEFECTS, mapper_of, units_of
+from pipeline.units import LOST, mapper_of, units_of
 
 Take = Callable[[Record, Mapper, bytes], None]
 """Uses a record that the index named for a key."""
@@ -61,7 +61,7 @@ def add_earlier_traces(
 
         def take(record: Record, mapper: Mapper, key: bytes) -> None:
             piece = mapper.piece_of(record.data) if mapper.piece_of is not None else None
-            if piece is None or (piece.is_whole and mapper.name not in job.scattered_formats):
+            if piece is None or (mapper.name not in job.scattered_formats and mapper.is_whole(record.data)):
                 add(mapper.map_trace(record.data), mapper)
             # One that goes on today is there already, with all of its pieces.
             elif not conversations.has(trace_key(mapper.name, piece.trace_id)):
@@ -73,7 +73,7 @@ def add_earlier_traces(
                 break
             try:
                 whole = group.mapper.map_trace(next(group.values())) if group.whole else group.assembled()
-            except (RejectedError, *DEFECTS):
+            except LOST:
                 continue  # it was none on its own night, either
             add(whole, group.mapper, group.key, lost_parts(job, "trace", group.key, group.present))
 
@@ -108,7 +108,7 @@ def _read_file(job: Job, place: Place, file: _File, take: Take) -> None:
             key = file.keys.get(record.ordinal)
             mapper = mapper_of(record, own)
             if key is not None and record.problem is None and mapper is not None:
-                with contextlib.suppress(RejectedError, *DEFECTS):  # then it is not what the index says: it is lost
+                with contextlib.suppress(*LOST):  # then it is not what the index says: it is lost
                     take(record, mapper, key)
             if record.ordinal >= last:
                 break

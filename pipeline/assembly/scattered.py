@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -16,11 +16,10 @@ from pipeline import json_text
 from pipeline.assembly.spill import MEMORY_BYTES, Spill, Stored
 from pipeline.ledger.parts import identity
 from pipeline.mappers.mapper import Mapper, Piece
-from pipeline.models import Part, Record, Trace
+from pipeline.models import Origin, Part, Record, Trace
 
 KEPT_RECORDS_BYTES = 16 << 20
 """Of a larger trace the records are not held for the rejects; their positions are."""
-_NO_REPAIRS: Mapping[str, int] = {}
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -67,16 +66,14 @@ class Gathered(NamedTuple):
     """The records that count, decoded one by one; an item of several states merged is one."""
     whole: bool
     """One record only, that is a trace by itself."""
-    parts: tuple[Part, ...]
-    """The records of this run that count, in input order: of several states of one piece the newest that came in."""
+    origin: Origin
+    """Of several states of one piece, the newest that came in."""
     ignored: tuple[tuple[Part, str], ...]
     places: Mapping[str, dict[int, int]]
     """By source, all records of this run, and which pieces they are."""
     present: frozenset[int]
     """Which pieces are there, of whatever run."""
-    repairs: Mapping[str, int]
     last_moment: str | None
-    has_earlier_parts: bool
 
     def assembled(self) -> Trace | None:
         """All of its records as one trace; None: they are none. Raises what the mapper raises."""
@@ -125,7 +122,7 @@ class Scattered:
             piece.revision,
             piece.started_at,
             piece.ended_at,
-            piece.is_whole,
+            mapper.is_whole(record.data),
             is_earlier,
             len(self._sources) - 1,
             record.ordinal,
@@ -166,12 +163,17 @@ class Scattered:
             chosen.sort(key=_by_start)
         counting = sorted((item for item in counting if not item.head.is_earlier), key=_by_place)
         new = [item for item in items if not item.head.is_earlier]
-        is_kept = sum(item.stored.length or len(item.stored.body or b"") for item in new) <= KEPT_RECORDS_BYTES
+        is_kept = sum([item.stored.length or len(item.stored.body or b"") for item in new]) <= KEPT_RECORDS_BYTES
         places: dict[str, dict[int, int]] = {}
         repairs: Counter[str] = Counter()
-        for item in new:
-            places.setdefault(self._sources[item.head.source], {})[item.head.ordinal] = self._identity(item)
-            repairs.update(item.head.repairs or _NO_REPAIRS)
+        present: set[int] = set()
+        for item in items:
+            which = self._identity(item)
+            present.add(which)
+            if not item.head.is_earlier:
+                places.setdefault(self._sources[item.head.source], {})[item.head.ordinal] = which
+                if item.head.repairs:
+                    repairs.update(item.head.repairs)
         moments = [moment for item in items if (moment := item.head.ended_at or item.head.started_at)]
         return Gathered(
             key=key,
@@ -179,13 +181,13 @@ class Scattered:
             trace_id=items[0].head.trace_id,
             values=lambda: (self._value(piece, mapper) for piece in chosen),
             whole=len(chosen) == 1 and chosen[0][-1].head.is_whole,
-            parts=tuple([self._part(item, is_kept=is_kept) for item in counting]),
+            origin=Origin(
+                tuple([self._part(item, is_kept=is_kept) for item in counting]), dict(repairs), len(new) < len(items)
+            ),
             ignored=tuple([(self._part(item, is_kept=False), why) for item, why in void]),
             places=places,
-            present=frozenset([self._identity(item) for item in items]),
-            repairs=dict(repairs),
+            present=frozenset(present),
             last_moment=max(moments, default=None),
-            has_earlier_parts=len(new) < len(items),
         )
 
     def _identity(self, item: _Item) -> int:
@@ -247,6 +249,8 @@ def _by_place(item: _Item) -> tuple[int, int]:
     return item.head.source, item.head.ordinal
 
 
-def _by_start(piece: Iterable[_Item]) -> tuple[str, str]:
-    heads = [item.head for item in piece]
-    return min((head.started_at for head in heads if head.started_at), default=""), heads[0].id or ""
+def _by_start(piece: list[_Item]) -> tuple[str, str]:
+    first = piece[0].head
+    if len(piece) == 1:
+        return first.started_at or "", first.id or ""
+    return min((item.head.started_at for item in piece if item.head.started_at), default=""), first.id or ""

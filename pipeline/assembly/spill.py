@@ -1,8 +1,8 @@
 """Values under keys, kept until all are there and read back key by key; memory stays flat, whatever is put in.
 
 What fits into memory stays there. The rest goes to files, chosen by the key's first byte, to which whole buffers are
-appended; later one file after the other is gone through. Only the heads of one file are held at a time, the bodies are
-read where they lie, so that the values of one key may be larger than memory.
+appended; later one file after the other is gone through. Of a file that does not fit into memory, only the heads are
+held, the bodies are read where they lie, so that the values of one key may be larger than memory.
 
 Measured with 300,000 values of 1 KB (tests/benchmarks/assembly.py), µs of CPU a value, in and out: this 3.5, a table in
 SQLite with an index 7.6.
@@ -113,6 +113,7 @@ class Spill:
         at = 0
         try:
             with self._path(file).open("rb", buffering=1 << 18) as stream:
+                with_bodies = with_heads and os.fstat(stream.fileno()).st_size <= self._memory_bytes
                 while frame := stream.read(_FRAME.size):
                     key, head_length, length = _FRAME.unpack(frame)
                     at += _FRAME.size + head_length
@@ -121,9 +122,11 @@ class Spill:
                     else:
                         head = stream.read(head_length)
                         found = table.setdefault(key, [])
+                        body = stream.read(length) if with_bodies else None
                         if with_heads:
-                            found.append(Stored(head, None, file, at, length))
-                        stream.seek(length, os.SEEK_CUR)
+                            found.append(Stored(head, body, file, at, length))
+                        if body is None:
+                            stream.seek(length, os.SEEK_CUR)
                     at += length
         except OSError as error:
             raise self._cannot(error) from error

@@ -191,8 +191,7 @@ class SessionLedger:
                 connection.execute(
                     "UPDATE source SET state = 'limited' WHERE run = ? AND state = 'reading'", (self._run,)
                 )
-        for send in sends:
-            self.open_records.update(self._paths[part.source] for part in send.session.parts)
+        self.open_records.update([self._paths[part.source] for send in sends for part in send.session.parts])
         return sends
 
     def _unknown(self, connection: sqlite3.Connection, sessions: Sequence[SessionImport]) -> set[str]:

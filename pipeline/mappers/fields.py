@@ -116,11 +116,16 @@ def number_of(value: Any, field: str) -> float | None:
 
 def tokens_of(value: Any, field: str) -> dict[str, int]:
     """Counts by kind; the values may be digits in a text. Nulls are left out."""
-    if is_empty(value):
-        return {}
-    if not isinstance(value, Mapping):
-        raise bad_field(field, "an object of whole numbers", value)
-    return {kind: _count(count, f"{field}.{kind}") for kind, count in value.items() if count is not None}
+    if value.__class__ is not dict:
+        if is_empty(value):
+            return {}
+        if not isinstance(value, Mapping):
+            raise bad_field(field, "an object of whole numbers", value)
+    return {
+        kind: count if count.__class__ is int else _count(count, f"{field}.{kind}")
+        for kind, count in value.items()
+        if count is not None
+    }
 
 
 def without_nulls(value: Any) -> Any:
@@ -143,8 +148,6 @@ def beside(own: Mapping[str, Any], key: str, more: Any) -> dict[str, Any]:
 
 
 def _count(value: Any, field: str) -> int:
-    if value.__class__ is int:
-        return int(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and len(value) < 40:

@@ -48,5 +48,6 @@ MAPPER = Mapper(
     map_trace=map_trace,
     split=langfuse_pieces.split,
     piece_of=langfuse_pieces.piece_of,
+    is_whole=langfuse_pieces.is_whole,
     assemble=langfuse_assembly.assemble,
 )

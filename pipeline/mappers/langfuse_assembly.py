@@ -33,7 +33,6 @@ scores and observations loses those that are there. A trace without any row or o
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -94,15 +93,23 @@ def assemble(records: Iterable[Any]) -> Trace | None:
 
 def _stated(row: dict[str, Any]) -> dict[str, Any]:
     """What is not empty, as the API spells it, so that a span is the same wherever it was exported."""
-    spelled = _camel if "trace_id" in row else str
-    stated = {spelled(name): value for name, value in row.items() if value or value.__class__ not in fields.EMPTY}
+    names = _camels(tuple(row)) if "trace_id" in row else row
+    stated = {
+        name: value
+        for name, value in zip(names, row.values(), strict=True)
+        if value or value.__class__ not in fields.EMPTY
+    }
     for name in _JSON:
         if stated.get(name).__class__ is str:
             stated[name] = unwrap(stated[name])
     return stated
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=200)
+def _camels(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_camel, names))
+
+
 def _camel(name: str) -> str:
     first, *others = name.split("_")
     return first + "".join(part.capitalize() for part in others)
@@ -236,7 +243,7 @@ def _of_observations(rows: list[dict[str, Any]], scores: list[dict[str, Any]]) -
     for row in _cleaned(rows, ids, _DEFAULTS | known, by_place):
         span, revision = span_of(row, f"observation {row['id']}")
         if span.error == langfuse_observations.NO_MESSAGE:
-            span = dataclasses.replace(span, error=NO_MESSAGE)  # so that a message from inside explains it
+            span = replace(span, error=NO_MESSAGE)  # so that a message from inside explains it
         spans.append(span)
         revisions.append(revision)
     costs = [span.cost for span in spans if span.cost is not None]

@@ -72,6 +72,8 @@ _NAMES = {
     "totalCost": "cost",
     "total_cost": "cost",
     "calculatedTotalCost": "cost",
+    "updatedAt": "updated",
+    "updated_at": "updated",
 }
 _REPEATED = frozenset(
     ["traceId", "trace_id", "projectId", "project_id", "createdAt", "created_at", "updatedAt", "updated_at"]
@@ -80,6 +82,7 @@ _COUNTS = (
     {"inputUsage": "input", "outputUsage": "output", "totalUsage": "total"},
     {"promptTokens": "input", "completionTokens": "output", "totalTokens": "total"},
 )
+_NAMES_OF_COUNTS = frozenset(name for names in _COUNTS for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,61 +151,68 @@ def turn_values(first: Any, last: Any, spans: Spans) -> tuple[Any, Any]:
 
 def span_of(observation: Mapping[str, Any], place: str) -> tuple[Span, str]:
     """One observation, and when it was last updated ("" where it does not tell)."""
+    try:
+        return _span_of(observation)
+    except RejectedError as error:  # it begins with the field
+        raise RejectedError(f"{place}.{error}", kind=error.kind) from error
+
+
+def _span_of(observation: Mapping[str, Any]) -> tuple[Span, str]:
     known: dict[str, Any] = {}
     rest: dict[str, Any] = {}
-    revision = ""
     for key, value in observation.items():
         if not value and value.__class__ in fields.EMPTY:
             continue
         name = _NAMES.get(key)
         if name is not None and name not in known:
             known[name] = value
-        elif key in ("updatedAt", "updated_at"):
-            revision = fields.time_of(value, f"{place}.{key}") or ""
         elif key not in _REPEATED:
             rest[key] = value
-    span_id = fields.id_of(known.get("id"), f"{place}.id")
+    get = known.get
+    revision = fields.time_of(get("updated"), "updatedAt") or ""
+    span_id = fields.id_of(get("id"), "id")
     if span_id is None:
-        raise RejectedError(f"{place}.id is missing or empty; {fields.WAY_OUT}", kind="no_id")
-    kind, metadata = _type_and_metadata(known, rest, place)
-    tokens = _tokens(known, rest, place)
-    return (
-        Span(
-            id=span_id,
-            name=fields.text_of(known.get("name"), f"{place}.name") or "",
-            type=kind,
-            parent_id=fields.id_of(known.get("parent"), f"{place}.parentObservationId"),
-            started_at=fields.time_of(known.get("start"), f"{place}.startTime"),
-            ended_at=fields.time_of(known.get("end"), f"{place}.endTime"),
-            input=unwrap(known.get("input")),
-            output=unwrap(known.get("output")),
-            error=_span_error(known, rest, place),
-            model=fields.text_of(known.get("model"), f"{place}.model"),
-            tokens=tokens,
-            cost=_cost(known, rest, place),
-            metadata=fields.beside(metadata, "langfuse", rest),
-        ),
-        revision,
+        raise RejectedError(f"id is missing or empty; {fields.WAY_OUT}", kind="no_id")
+    # Each of these may leave something in `rest`, which is complete when the metadata are made.
+    kind, tokens, error = _type(known, rest), _tokens(known, rest), _span_error(known, rest)
+    span = Span(
+        id=span_id,
+        name=fields.text_of(get("name"), "name") or "",
+        type=kind,
+        parent_id=fields.id_of(get("parent"), "parentObservationId"),
+        started_at=fields.time_of(get("start"), "startTime"),
+        ended_at=fields.time_of(get("end"), "endTime"),
+        input=unwrap(get("input")),
+        output=unwrap(get("output")),
+        error=error,
+        model=fields.text_of(get("model"), "model"),
+        tokens=tokens,
+        cost=_cost(known, rest),
+        metadata=fields.beside(_metadata(known), "langfuse", rest),
     )
+    return span, revision
 
 
 # --- one field at a time ----------------------------------------------------------------------------------
 
 
-def _type_and_metadata(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> tuple[str, dict[str, Any]]:
+def _type(known: Mapping[str, Any], rest: dict[str, Any]) -> str:
+    stated = fields.text_of(known.get("type"), "type") or "SPAN"
+    if stated in _TYPES or stated.upper() in _TYPES:
+        return stated.upper()
+    rest["type"] = stated
+    return "SPAN"
+
+
+def _metadata(known: Mapping[str, Any]) -> dict[str, Any]:
     own = unwrap(known.get("metadata"))
-    if not isinstance(own, dict):
-        own = {} if fields.is_empty(own) else {"metadata": own}
-    stated = fields.text_of(known.get("type"), f"{place}.type") or "SPAN"
-    kind = stated.upper()
-    if kind not in _TYPES:
-        rest["type"] = stated
-        kind = "SPAN"
-    return kind, own
+    if isinstance(own, dict):
+        return own
+    return {} if fields.is_empty(own) else {"metadata": own}
 
 
-def _span_error(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> str | None:
-    message = fields.text_of(known.get("message"), f"{place}.statusMessage")
+def _span_error(known: Mapping[str, Any], rest: dict[str, Any]) -> str | None:
+    message = fields.text_of(known.get("message"), "statusMessage")
     level = known.get("level")
     if level == "ERROR":
         return message or NO_MESSAGE
@@ -213,25 +223,26 @@ def _span_error(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> s
     return None
 
 
-def _tokens(known: Mapping[str, Any], rest: dict[str, Any], place: str) -> dict[str, int]:
+def _tokens(known: Mapping[str, Any], rest: dict[str, Any]) -> dict[str, int]:
     """The counts; those that only repeat usageDetails are taken out of `rest`."""
-    tokens = fields.tokens_of(known.get("usage_details"), f"{place}.usageDetails")
+    tokens = fields.tokens_of(known.get("usage_details"), "usageDetails")
     usage = rest.get("usage")
     if isinstance(usage, dict) and usage.get("unit") in (None, "TOKENS"):
         counts = {kind: usage[kind] for kind in ("input", "output", "total") if usage.get(kind)}
-        tokens = tokens or fields.tokens_of(counts, f"{place}.usage")
+        tokens = tokens or fields.tokens_of(counts, "usage")
         rest.pop("usage")
-    for names in _COUNTS:
-        counts = {kind: rest.pop(name) for name, kind in names.items() if name in rest}
-        tokens = tokens or fields.tokens_of({kind: n for kind, n in counts.items() if n}, place)
+    if not _NAMES_OF_COUNTS.isdisjoint(rest):
+        for names in _COUNTS:
+            counts = {kind: rest.pop(name) for name, kind in names.items() if name in rest}
+            tokens = tokens or fields.tokens_of({kind: n for kind, n in counts.items() if n}, "tokens")
     return tokens
 
 
-def _cost(known: Mapping[str, Any], rest: Mapping[str, Any], place: str) -> float | None:
-    cost = fields.number_of(known.get("cost"), f"{place}.totalCost")
+def _cost(known: Mapping[str, Any], rest: Mapping[str, Any]) -> float | None:
+    cost = fields.number_of(known.get("cost"), "totalCost")
     details = rest.get("costDetails") or rest.get("cost_details")
     if not cost and isinstance(details, dict):
-        return fields.number_of(details.get("total"), f"{place}.costDetails.total") if cost is None else cost
+        return fields.number_of(details.get("total"), "costDetails.total") if cost is None else cost
     return cost or None
 
 

@@ -14,7 +14,7 @@ A score names its trace in traceId, or in `subject` (API v3). The windows of an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import RejectedError
@@ -26,7 +26,7 @@ from pipeline.mappers.nested_json import unwrap
 _PLACES = {Kind.TRACE: "trace", Kind.OBSERVATION: "observation", Kind.SCORE: "score", Kind.SESSION: "session"}
 
 
-def split(record: Any) -> Iterator[tuple[str, Any]]:
+def split(record: Any) -> Iterable[tuple[str, Any]]:
     """The records of a page, and the traces of a session; else the record itself."""
     kind = kind_of(record) if isinstance(record, dict) else None
     if kind is Kind.PAGE:
@@ -34,11 +34,13 @@ def split(record: Any) -> Iterator[tuple[str, Any]]:
     elif kind is Kind.SESSION and isinstance(record.get("traces"), list) and record["traces"]:
         items = record["traces"]
     else:
-        yield "", record
-        return
-    for number, item in enumerate(items, 1):
-        place = _PLACES.get(kind_of(item), "item") if isinstance(item, dict) else "item"
-        yield f"{place} {number}", item
+        return [("", record)]
+    return ((f"{_place_name(item)} {number}", item) for number, item in enumerate(items, 1))
+
+
+def is_whole(record: Any) -> bool:
+    """Is it a row of a trace? Raises RejectedError where its id is none."""
+    return isinstance(record, dict) and kind_of(record) is Kind.TRACE and _trace_id(record) is not None
 
 
 def piece_of(record: Any) -> Piece | None:
@@ -100,10 +102,10 @@ def place_of(score: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _piece_of_trace(record: Mapping[str, Any]) -> Piece | None:
-    row = record["trace"] if is_download(record) else record
-    trace_id = fields.id_of(row.get("id"), "id")
+    trace_id = _trace_id(record)
     if trace_id is None:
         return None  # map_trace says so
+    row = _row_of(record)
     observations = unwrap(record.get("observations") or row.get("observations"))
     has_spans = isinstance(observations, list) and any(isinstance(item, dict) for item in observations)
     return Piece(
@@ -111,8 +113,20 @@ def _piece_of_trace(record: Mapping[str, Any]) -> Piece | None:
         "trace with observations" if has_spans else "trace",
         time_in(row, "updatedAt", "updated_at") or "",
         time_in(row, "timestamp", "timestamp"),
-        is_whole=True,
     )
+
+
+def _trace_id(record: Mapping[str, Any]) -> str | None:
+    return fields.id_of(_row_of(record).get("id"), "id")
+
+
+def _row_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    row: Mapping[str, Any] = record["trace"] if is_download(record) else record
+    return row
+
+
+def _place_name(item: Any) -> str:
+    return _PLACES.get(kind_of(item), "item") if isinstance(item, dict) else "item"
 
 
 def _required_id(row: Mapping[str, Any], camel: str, snake: str) -> str:

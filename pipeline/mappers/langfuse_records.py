@@ -37,7 +37,7 @@ _MOST_NAMES = 64
 
 def kind_of(row: Mapping[str, Any]) -> Kind:
     """What this record is."""
-    if len(row) > _MOST_NAMES or not _TELLING_VALUES.isdisjoint(row):
+    if "traceId" in row or "trace_id" in row or len(row) > _MOST_NAMES or not _TELLING_VALUES.isdisjoint(row):
         return _kind_by_values(row)
     return _kind_by_names(tuple(row))  # it is asked three times a record, and an export has few sets of names
 

@@ -86,7 +86,7 @@ def map_whole(row: Mapping[str, Any]) -> Trace:
         else:
             spans = langfuse_observations.read(observations)
 
-    started_at, revision = _time(known, row, "timestamp"), _time(known, row, "updated")
+    revision, started_at = _time(known, row, "updated"), _time(known, row, "timestamp")
     cost = fields.number_of(known.get("cost"), _spelling(row, "cost")) if "cost" in known else None
     tokens: Mapping[str, int] = fields.tokens_of(known["tokens"], _spelling(row, "tokens")) if "tokens" in known else {}
     first, last = unwrap(known.get("input")), unwrap(known.get("output"))

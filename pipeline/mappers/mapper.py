@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 from pipeline.models import Trace
 
 
@@ -16,7 +18,7 @@ class Detection(NamedTuple):
     reason: str
 
 
-class Piece(NamedTuple):
+class Piece(Struct, frozen=True):
     """What a record is that holds only a part of a trace: a span, a score, the trace's own row."""
 
     trace_id: str
@@ -29,8 +31,10 @@ class Piece(NamedTuple):
     """ISO UTC; `assemble` gets the pieces in this order."""
     ended_at: str | None = None
     """ISO UTC."""
-    is_whole: bool = False
-    """It is a trace by itself as long as the sources hold no other pieces: `map_trace` takes it then."""
+
+
+def _never(_record: Any) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Mapper:
     place ("span 3") as a value that could stand alone in a file of this format; no pieces: nothing in it is a trace.
 
     Where a trace lies scattered over several records, `piece_of` says what a record is part of; None: it is whole,
-    and goes to `map_trace`. `assemble` gets all records of one trace, in order of start, each id once, and can go
+    and goes to `map_trace`. One that `is_whole` is a trace by itself as long as the sources hold no other pieces:
+    `map_trace` takes it then. `assemble` gets all records of one trace, in order of start, each id once, and can go
     through them once only; None: they are no trace. `merge` makes one record of an older and a newer state of it,
     for exports that write what changed; without it the newer one replaces the older.
     """
@@ -58,5 +63,6 @@ class Mapper:
     map_trace: Callable[[Any], Trace | None]
     split: Callable[[Any], Iterable[tuple[str, Any]]] | None = None
     piece_of: Callable[[Any], Piece | None] | None = None
+    is_whole: Callable[[Any], bool] = _never
     assemble: Callable[[Iterable[Any]], Trace | None] | None = None
     merge: Callable[[Any, Any], Any] | None = None

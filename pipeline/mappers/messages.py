@@ -73,6 +73,8 @@ def last_assistant(value: Any) -> Any:
 def system_of(value: Any) -> str | None:
     """The system prompt: messages of the system and what some APIs have beside the messages, a blank line between."""
     value = unwrap(value)
+    if not isinstance(value, (dict, list)):
+        return None
     beside: list[Any] = []
     if isinstance(value, dict):
         config = value.get("config")

@@ -18,7 +18,6 @@ test case id here, so none can be sent. The `metadata` of a session holds
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
@@ -196,7 +195,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
     if trace.id is not None:
         metadata["trace_id"] = trace.id
     for key, value in zip(_OWN_KEYS, _own_values(trace), strict=True):
-        if value or value not in (None, (), {}):
+        if value or (value is not None and value not in ((), {})):
             metadata[key] = value
     return metadata
 
@@ -251,8 +250,10 @@ def _serialised_context(
     if own_context is not None:
         return json_text.encode_counted(own_context)
     if written is not None:
-        with contextlib.suppress(json_text.InexactError):
+        try:
             return _written_context(trace, written), json_text.NO_REPAIRS
+        except json_text.InexactError:
+            pass
     return json_text.encode_counted(_context(trace))
 
 

@@ -12,7 +12,6 @@ For Braintrust, Weave and Datadog. The rules, where `format` is the name of the 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -84,7 +83,7 @@ def trace_of_rows(
         if row is not root:
             rest = {key: value for key, value in row.rest.items() if key not in shared or said.get(key) != value}
             if rest or row.own:
-                span = dataclasses.replace(span, metadata=fields.beside(row.own, format, rest))
+                span = replace(span, metadata=fields.beside(row.own, format, rest))
         spans.append(span)
     rest = {key: value for key, value in said.items() if key not in modelled}
     stated = replace(

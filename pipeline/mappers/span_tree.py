@@ -134,6 +134,8 @@ def retrieved(spans: Iterable[Span]) -> str | None:
 
 def not_summed_above(spans: Sequence[Span], has_count: Callable[[Span], bool]) -> list[Span]:
     """The spans that have a count while none above them has: an outer one repeats the sum of those inside."""
+    if not any(map(has_count, spans)):
+        return []
     by_id = {span.id: span for span in spans}
     told: dict[str, bool] = {}
     """Is there a count at this span, or above it?"""

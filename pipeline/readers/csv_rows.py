@@ -15,6 +15,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec.structs import replace
+
 from pipeline.json_text import NO_REPAIRS
 from pipeline.models import Problem, Record
 from pipeline.readers.jsonl import BrokenLine, lines_of, too_long_problem
@@ -75,7 +77,7 @@ def read_csv(blocks: Iterable[bytes], *, name: str, max_record_bytes: int, delim
         cells = {key: cell or None for key, cell in zip(header, row, strict=True)}
         record = row_record(cells, NO_REPAIRS, name, ordinal, position)
         if len(record.raw) > max_record_bytes:
-            record = record._replace(data=None, raw=b"", problem=too_long_problem("row", max_record_bytes))
+            record = replace(record, data=None, raw=b"", problem=too_long_problem("row", max_record_bytes))
         yield record
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.models import Problem, Record
 from pipeline.readers.jsonl import too_long_problem
 from pipeline.readers.opening import open_file
@@ -76,7 +78,7 @@ def _corrupt(what: str, error: Exception) -> Problem:
 
 
 def _too_long(record: Record, max_bytes: int) -> Record:
-    return record._replace(data=None, raw=b"", problem=too_long_problem("row", max_bytes))
+    return replace(record, data=None, raw=b"", problem=too_long_problem("row", max_bytes))
 
 
 def _lost(name: str, row: int, end: int, problem: Problem) -> Iterator[Record]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from pipeline.json_text import NotJsonError, decode
 from pipeline.models import Problem, Record
@@ -68,7 +69,7 @@ def _inner_record(raw: bytes, name: str, ordinal: int, position: str) -> Record:
             f"the line does not hold the record; mend {line.source} and import that file again",
         )
         return Record(name, ordinal, position, None, b"", problem, format=line.format)
-    return json_record(inner, name, ordinal, position)._replace(format=line.format)
+    return replace(json_record(inner, name, ordinal, position), format=line.format)
 
 
 def _other_line(raw: bytes, name: str, ordinal: int, position: str) -> Record:

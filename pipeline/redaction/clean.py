@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import hmac
 from collections import Counter
@@ -103,7 +102,7 @@ class Redaction:
         )
 
     def _clean_span(self, span: Span) -> Span:
-        return dataclasses.replace(
+        return replace(
             span,
             id=self._clean_id(span.id),
             parent_id=self._clean_id(span.parent_id),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from msgspec.structs import replace
@@ -38,9 +37,7 @@ def _turn(turn: Turn) -> Turn:
 
 
 def _span(span: Span) -> Span:
-    return dataclasses.replace(
-        span, input=_size(span.input), output=_size(span.output), error=_error(span.error), metadata={}
-    )
+    return replace(span, input=_size(span.input), output=_size(span.output), error=_error(span.error), metadata={})
 
 
 def _size(value: Any) -> Any:

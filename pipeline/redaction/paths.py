@@ -6,13 +6,12 @@ key that has dots itself. Fields of a trace are those of pipeline.models.Trace; 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from pipeline.errors import UsageError
 from pipeline.models import Span, Trace, Turn
@@ -24,7 +23,7 @@ _EMPTY: Mapping[type, Any] = {Trace: Trace(id=None), Turn: Turn(), Span: Span(id
 _FIELDS: Mapping[type, tuple[str, ...]] = {
     Trace: Trace.__struct_fields__,
     Turn: Turn.__struct_fields__,
-    Span: tuple(field.name for field in dataclasses.fields(Span)),
+    Span: Span.__struct_fields__,
 }
 
 Path = tuple[str, ...]
@@ -90,11 +89,7 @@ def _trace_without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) 
             new = without(inner, below, counts)
             if new is not inner:
                 changes[name] = new
-    return _replace(value, changes) if changes else value
-
-
-def _replace(value: Any, changes: dict[str, Any]) -> Any:
-    return dataclasses.replace(value, **changes) if isinstance(value, Span) else structs.replace(value, **changes)
+    return replace(value, **changes) if changes else value
 
 
 def _below(paths: Mapping[Path, str], key: str) -> dict[Path, str]:

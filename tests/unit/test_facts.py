@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as replace_in_span
 from typing import Any
 
 import pytest
@@ -105,7 +104,7 @@ OLD = make_trace(
             for key in ("input", "output", "error", "retrieval_context")
         ],
         {"turns": (replace(OLD.turns[0], spans=()),)},
-        {"turns": (replace(OLD.turns[0], spans=(replace_in_span(SPAN, output="other"),)),)},
+        {"turns": (replace(OLD.turns[0], spans=(replace(SPAN, output="other"),)),)},
     ],
     ids=str,
 )

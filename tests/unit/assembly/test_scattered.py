@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from pipeline import json_text
 from pipeline.assembly import spill
@@ -75,7 +76,7 @@ def test_what_comes_back_is_what_a_plain_assembly_in_memory_finds(
     traces, groups = gathered(tmp_path_factory.mktemp("scratch"), mapper, records_of(rows), **memory)
     expected = {trace.id: trace for trace in traces_of(mapper, rows)}
     assert {trace.id: trace for trace in traces} == expected
-    charged = sum(len(group.parts) + len(group.ignored) for group in groups)
+    charged = sum(len(group.origin.parts) + len(group.ignored) for group in groups)
     assert charged == len(rows), "every record counts once, or is ignored for a reason"
 
 
@@ -108,7 +109,7 @@ def test_of_states_of_one_span_the_newest_counts_and_the_others_say_why(tmp_path
     row = {"trace": "t", "id": "a", "revision": 1, "value": 1}
     records = records_of([row | {"revision": 2, "value": 2}, row, row])
     _, [group] = gathered(tmp_path, TOY, records)
-    assert [part.position for part in group.parts] == ["line 1"]
+    assert [part.position for part in group.origin.parts] == ["line 1"]
     assert sorted((part.position, why) for part, why in group.ignored) == [
         ("line 2", "superseded"),
         ("line 3", "same_span_again"),
@@ -120,10 +121,12 @@ def test_pieces_of_earlier_runs_count_for_the_trace_and_are_charged_to_nobody(tm
     with Scattered(tmp_path) as scattered:
         scattered.add(piece_of(again.data), TOY, again)
         scattered.add(piece_of(new.data), TOY, new)
-        scattered.add(piece_of(old.data), TOY, old._replace(source="yesterday.jsonl"), is_earlier=True)
+        scattered.add(piece_of(old.data), TOY, structs.replace(old, source="yesterday.jsonl"), is_earlier=True)
         [group] = scattered.gathered()
         assert [row["id"] for row in group.values()] == ["b", "a"]
-    assert [part.position for part in group.parts] == ["line 2", "line 3"], "whether they are news the ledger knows"
+    assert [part.position for part in group.origin.parts] == ["line 2", "line 3"], (
+        "whether they are news the ledger knows"
+    )
     assert group.ignored == ()
     assert {source: list(places) for source, places in group.places.items()} == {"a.jsonl": [2, 3]}
     assert len(group.present) == 2
@@ -135,6 +138,6 @@ def test_the_records_of_a_huge_trace_are_not_held_and_their_positions_are(tmp_pa
         for record in records_of(rows):
             scattered.add(piece_of(record.data), TOY, record)
         [group] = scattered.gathered()
-        assert {part.raw for part in group.parts} == {b""}
-        assert [part.position for part in group.parts] == [f"line {n}" for n in range(1, 19)]
+        assert {part.raw for part in group.origin.parts} == {b""}
+        assert [part.position for part in group.origin.parts] == [f"line {n}" for n in range(1, 19)]
         assert sum(1 for _ in group.values()) == 18

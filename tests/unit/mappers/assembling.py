@@ -6,6 +6,8 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.mappers.mapper import Mapper, Piece
 from pipeline.models import Trace
 
@@ -23,7 +25,7 @@ def traces_of(mapper: Mapper, records: Iterable[Any]) -> list[Trace]:
                 found.setdefault(piece.trace_id, []).append((piece, value))
     assembled: list[Trace | None] = []
     for pieces in found.values():
-        if len(pieces) == 1 and pieces[0][0].is_whole:
+        if len(pieces) == 1 and mapper.is_whole(pieces[0][1]):
             assembled.append(mapper.map_trace(pieces[0][1]))
         else:
             assert mapper.assemble is not None
@@ -42,7 +44,7 @@ def _distinct(mapper: Mapper, pieces: list[tuple[Piece, Any]]) -> list[Any]:
         newest, data = ordered[-1]
         if mapper.merge is not None:
             starts = [piece.started_at for piece, _ in ordered if piece.started_at is not None]
-            newest = newest._replace(started_at=min(starts, default=None))
+            newest = replace(newest, started_at=min(starts, default=None))
             data = functools.reduce(mapper.merge, [value for _, value in ordered])
         kept.append((newest, data))
     kept.sort(key=lambda pair: (pair[0].started_at or "", pair[0].id or ""))

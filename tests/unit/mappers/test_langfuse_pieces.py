@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RejectedError
-from pipeline.mappers.langfuse_pieces import piece_of, split
+from pipeline.mappers.langfuse_pieces import is_whole, piece_of, split
 from pipeline.mappers.mapper import Piece
 
 
@@ -84,17 +84,15 @@ class TestPieces:
         assert piece_of(legacy_row()) == piece_of(v2_row()) == piece_of(api_observation())
 
     def test_a_row_of_a_trace_is_whole(self) -> None:
-        piece = Piece(
-            "t-9", "trace", "2026-08-22T08:00:05.000000Z", started_at="2026-08-22T08:00:00.000000Z", is_whole=True
-        )
-        assert piece_of(trace_row()) == piece
-        assert piece_of({"trace": trace_row(), "observations": []}) == piece
+        piece = Piece("t-9", "trace", "2026-08-22T08:00:05.000000Z", started_at="2026-08-22T08:00:00.000000Z")
+        for whole in (trace_row(), {"trace": trace_row(), "observations": []}):
+            assert (is_whole(whole), piece_of(whole)) == (True, piece)
 
     def test_a_trace_that_holds_observations_does_not_take_the_place_of_its_row(self) -> None:
         for whole in (trace_row(observations=[api_observation()]), {"trace": trace_row(), "observations": [{}]}):
             piece = piece_of(whole)
             assert piece is not None
-            assert (piece.id, piece.is_whole) == ("trace with observations", True)
+            assert (piece.id, is_whole(whole)) == ("trace with observations", True)
 
     @pytest.mark.parametrize(
         "record",

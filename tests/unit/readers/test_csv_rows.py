@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.models import Record
 from tests.unit.readers.reading import data, outline, read
 
 
 def test_one_row_is_one_record_of_texts_with_its_place() -> None:
     (first, second) = read(b'id,input,n\na,"x, ""y""",1\nb,,\n', "a.csv")
-    assert first == (
+    assert first == Record(
         "src", 1, "line 2", {"id": "a", "input": 'x, "y"', "n": "1"}, b'{"id":"a","input":"x, \\"y\\"","n":"1"}',
         None, {}, None,
     )  # fmt: skip

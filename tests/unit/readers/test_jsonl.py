@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models import Problem
+from pipeline.models import Problem, Record
 from tests.unit.readers.reading import data, outline, read
 
 
 def test_one_line_is_one_record_with_its_text_and_place() -> None:
     (first, second) = read(b'{"id": "a"}\n{"id": "b"}\n')
-    assert first == ("src", 1, "line 1", {"id": "a"}, b'{"id": "a"}', None, {}, None)
+    assert first == Record("src", 1, "line 1", {"id": "a"}, b'{"id": "a"}', None, {}, None)
     assert (second.ordinal, second.position) == (2, "line 2")
 
 
