@@ -9,6 +9,7 @@ source      an input file                        attempt   one try of one reques
 record      one unit in it, at a position        pause     the whole run waits
 trace       one request to the AI system         outcome   the final fate of one session in one run
 session     what Galtea stores                   ledger    the truth while running (SQLite)
+turn        a question and its answer in one     span      a step inside a turn
 target      base URL + version or product        manifest  the readable result of one run
 
 Read run.py first, then models.py, then the folders in the order of the line above.
