@@ -251,6 +251,7 @@ def merge_traces(traces: list[Trace]) -> Trace:
     for trace in traces:
         tokens.update(trace.tokens)
     costs = [trace.cost for trace in traces if trace.cost is not None]
+    system = next((trace.system for trace in traces if trace.system), None)
     has_unfinished = any(trace.status is Status.PENDING for trace in traces)
     return replace(
         first,
@@ -262,19 +263,19 @@ def merge_traces(traces: list[Trace]) -> Trace:
         tags=_distinct(tag for trace in traces for tag in trace.tags),
         status=Status.PENDING if has_unfinished else last.status,
         error=last.error,
-        system=next((trace.system for trace in traces if trace.system), None),
+        system=system,
         partial=next((trace.partial for trace in traces if trace.partial), None),
         turns=tuple(turn for trace in traces for turn in trace.turns),
         models=_distinct(model for trace in traces for model in trace.models),
         tokens=dict(tokens),
         cost=sum(costs) if costs else None,
-        metadata={TRACES: [_summary(trace) for trace in traces]},
+        metadata={TRACES: [_summary(trace, system) for trace in traces]},
         revision=max((trace.revision for trace in traces if trace.revision), default=None),
     )
 
 
-def _summary(trace: Trace) -> dict[str, object]:
-    """What the merged trace cannot say for each of its parts."""
+def _summary(trace: Trace, system: str | None) -> dict[str, object]:
+    """What the merged trace cannot say for each of its parts; `system` is what it says already."""
     kept: dict[str, object] = {"trace_id": trace.id}
     for key in (
         "name",
@@ -290,6 +291,8 @@ def _summary(trace: Trace) -> dict[str, object]:
         value = getattr(trace, key)
         if value is not None:
             kept[key] = value
+    if trace.system and trace.system != system:
+        kept["system"] = trace.system
     if trace.tokens:
         kept["tokens"] = dict(trace.tokens)
     if trace.tags:
