@@ -101,7 +101,10 @@ class Inspection:
         for name, times in self.offloaded.most_common():
             said.append(f"{name}: {times:,} values were offloaded by the export and hold an address, not the content")
         if self.stated["partial"]:
-            said.append(f"{self.stated['partial']:,} traces are partial: a parent span is not in the export")
+            said.append(
+                f"{self.stated['partial']:,} traces are partial: a parent span, or the trace's own row, is not in the "
+                "export (metadata.partial says which)"
+            )
         if self.spans:
             said.append(
                 f"the contents of {self.spans:,} spans (steps inside the traces) are not sent: sessions, with what was "
