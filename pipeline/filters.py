@@ -29,7 +29,7 @@ def trace_filter(config: SourceConfig, now: datetime) -> Filter | None:
     """All filters of the configuration as one; None where it has none.
 
     The result takes a trace and the text of its first record, which stands for traces without an id of their own.
-    Raises UsageError for a condition that is no JMESPath.
+    Raises UsageError for a condition that is no JMESPath, or asks for what no trace has.
     """
     if not config.filters():
         return None
@@ -38,7 +38,8 @@ def trace_filter(config: SourceConfig, now: datetime) -> Filter | None:
     has_times = since is not None or until is not None
     moves = config.until_trace_time is not None and isinstance(parse_bound(config.until_trace_time), timedelta)
     ids = frozenset(config.ids) if config.ids is not None else None
-    is_true = compile_expression(config.where, "source.where") if config.where is not None else None
+    names = Trace.__struct_fields__
+    is_true = compile_expression(config.where, "source.where", names=names) if config.where is not None else None
     sample = config.sample
 
     def verdict(trace: Trace, raw: bytes) -> Verdict:

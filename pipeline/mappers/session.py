@@ -60,10 +60,13 @@ def session_mapper(
     What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
 
     `over_record`: expressions see the record (format: custom) instead of the trace.
-    Raises UsageError for an expression that does not compile.
+    Raises UsageError for an expression that does not compile, or asks for what no trace has.
     """
-    context_of = compile_expression(config.context, "mapping.context") if config.context else None
-    extra = {key: compile_expression(text, f"mapping.metadata.{key}") for key, text in config.metadata.items()}
+    names = None if over_record else Trace.__struct_fields__
+    context_of = compile_expression(config.context, "mapping.context", names=names) if config.context else None
+    extra = {
+        key: compile_expression(text, f"mapping.metadata.{key}", names=names) for key, text in config.metadata.items()
+    }
     if "trace_import" in extra:
         raise UsageError("mapping.metadata.trace_import: this key is taken by the mark that the import adds itself")
 

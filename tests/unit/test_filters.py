@@ -71,6 +71,28 @@ def test_where_sees_the_trace_and_follows_jmespaths_truth() -> None:
         verdict(trace, where="turns[")
 
 
+@pytest.mark.parametrize(
+    "where", ["enviroment", "enviroment == 'prod'", "enviroment.x[0] || name", "contains(enviroment, 'a') && !name"]
+)
+def test_where_may_not_ask_for_what_no_trace_has(where: str) -> None:
+    with pytest.raises(UsageError, match=r"source\.where: .* asks for enviroment, .* did you mean environment\?"):
+        trace_filter(SourceConfig(paths=("a",), where=where), NOW)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "metadata.anything.at_all == 'x' && turns[?whatever].spans[].else | [0]",
+        "sort_by(turns, &latency_ms)[-1].cost",
+        "@.cost",
+        "{a: name, b: tags[*].x}.a",
+        "metadata | plan || [environment, `1`][0]",
+    ],
+)
+def test_where_may_ask_for_anything_inside_of_what_a_trace_has(where: str) -> None:
+    assert trace_filter(SourceConfig(paths=("a",), where=where), NOW) is not None
+
+
 def test_a_sample_is_stable_and_grows() -> None:
     def sampled(share: float) -> set[str]:
         wants = trace_filter(SourceConfig(paths=("a",), sample=share), NOW)
