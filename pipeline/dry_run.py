@@ -80,7 +80,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             job.runs.sources(job.run),
             finished_at=None,
             exit_code=exit_code,
-            target=config.target.base_url,
+            target=config.target_name or config.target.base_url,
             config_sha256=config.sha256(),
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
