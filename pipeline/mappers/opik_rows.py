@@ -1,8 +1,8 @@
 """Opik's CSV (`opik export … --format csv`): a row for each span, which repeats its trace, becomes what the JSON says.
 
-A column is the way to a value, `trace_` or `span_` first and a `_` between names. A name may hold a `_` of its own, so
-`trace_input_user_name` is the value of `user_name` in the trace's input. Lists stand there in Python's spelling. A trace
-without spans has one row.
+A column is the way to a value, `trace_` or `span_` first and a `_` between names. A name may hold a `_` of its own,
+so `trace_input_user_name` is taken for `user_name` in the trace's input. Lists stand there in Python's spelling. A
+trace without spans has one row.
 
 Source: opik 2.2.122 from PyPI, cli/exports/utils.py (trace_to_csv_rows), dict_utils.py (flatten_dict).
 """

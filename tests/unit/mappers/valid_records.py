@@ -280,6 +280,17 @@ VALID: dict[str, list[Any]] = {
         {**RUN, "child_runs": [{"id": "r3", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
         {**UPDATE, "dotted_order": RUN["dotted_order"]},
     ],
+    "langsmith-fetch": [
+        {
+            "trace_id": "t1", "thread_id": None, "feedback": [{"key": "k", "score": 1}],
+            "messages": [{"type": "human", "content": "q", "id": "m1"}, {"type": "ai", "content": "a"}],
+            "metadata": {
+                "status": "error", "start_time": "2026-08-22T08:00:00", "end_time": None, "duration_ms": 5,
+                "custom_metadata": {"thread_id": "c", "user_id": "u", "ls_model_name": "m", "k": "v"},
+                "token_usage": {"prompt_tokens": 1}, "costs": {"total_cost": "0.5"}, "feedback_stats": {"k": {"n": 1}},
+            },
+        },
+    ],
     "langsmith-dataset": [
         {"inputs": {"messages": [{"role": "system"}]}, "outputs": {"output": "a"}, "metadata": {"k": 1}},
         {"id": "e1", "dataset_id": "d", "inputs": '{"input": "q"}', "attachments": {"a": {"presigned_url": "/d?j=1"}}},
