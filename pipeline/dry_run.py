@@ -88,6 +88,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
             found=job.found,
+            ids_not_met=job.ids_not_met(),
             redacted=job.redaction.counts,
         )
         summary |= {

@@ -58,6 +58,11 @@ class Job:
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
+    def ids_not_met(self) -> list[str]:
+        """Of the ids that the filter wants, those that nothing had which was read so far."""
+        not_met = self.wants.ids_not_met if self.wants is not None else ()
+        return [shown for each in not_met if (shown := self.redaction.id(each)) is not None]
+
     def mark_done(self, finished: dict[str, str], *, is_end: bool = False) -> None:
         """Note those files as done that were read to their end, unchanged meanwhile, with nothing in them open.
 

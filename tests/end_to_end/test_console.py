@@ -51,6 +51,17 @@ def test_a_plan_for_an_emulator_does_not_name_another_target(importer: Importer)
     assert done.out.startswith("Plan for an emulator; nothing was sent"), done.out
 
 
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_ids_that_are_nowhere_are_named(importer: Importer, verb: str) -> None:
+    source = write_jsonl(importer.home / "in" / "a.jsonl", [make_trace(1), make_trace(2)])
+    (importer.home / "ids.txt").write_text("trace-1\ntrace-l\n")
+    options = ["--ids", str(importer.home / "ids.txt")]
+    assert "1 of the ids were met nowhere: trace-l\n" in importer.run(source, options=options, verb=verb).out
+    if verb == "run":  # a file that is done may have had it
+        write_jsonl(importer.home / "in" / "b.jsonl", [make_trace(3)])
+        assert "met nowhere" not in importer.run(importer.home / "in", options=options).out
+
+
 def test_rejects_of_files_with_one_name_are_told_apart(importer: Importer) -> None:
     for name in ("a/x/log.jsonl", "b/x/log.jsonl", "c/other.jsonl"):
         write_jsonl(importer.home / "in" / name, [make_trace(1), "{torn"])
