@@ -242,6 +242,21 @@ def test_rejected_traces_can_be_given_again_from_the_rejects(importer: Importer,
     assert read_summary(importer.last)["outcomes"] == {"created": 1}
 
 
+@pytest.mark.parametrize("name", ["0/mended.jsonl", "zz/mended.jsonl"])
+def test_a_mended_record_counts_wherever_its_file_lies(
+    importer: Importer, emulator: RunningEmulator, name: str
+) -> None:
+    write_jsonl(importer.home / "in" / "a.jsonl", [observation(1), observation(1, 1, usage_details=["three"])])
+    assert importer.run(importer.home / "in").code == 3
+    rejects = read_rejects(importer.last)
+    assert [reject["stage"] for reject in rejects] == ["assemble", "assemble"]
+    rejects[1]["record"]["usage_details"] = {"total": 3}
+    done = importer.run(write_jsonl(importer.home / name, rejects))
+    assert done.code == 0, done.out
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1}
+    assert sent(emulator)["langfuse:t-1"]["metadata"]["tokens"] == {"total": 3}
+
+
 def test_a_root_that_comes_later_completes_the_session(importer: Importer, emulator: RunningEmulator) -> None:
     night = importer.home / "in"
     write_jsonl(night / "1.jsonl", [observation(1, 1)])
