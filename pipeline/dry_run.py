@@ -89,6 +89,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             differing_before=job.differing_before,
             found=job.found,
             ids_not_met=job.ids_not_met(),
+            also_alone=(job.sessions.also_alone, job.sessions.first_also_alone),
             redacted=job.redaction.counts,
         )
         summary |= {

@@ -126,7 +126,8 @@ class Inspection:
             )
         unsure = [source for source in self.sources if source["format"] is None and source["records"]]
         if unsure:
-            said.append(f"{len(unsure):,} files are not recognised: {unsure[0]['doubt']}")
+            why = next((source["doubt"] for source in unsure if source["doubt"]), "nothing in them can be read")
+            said.append(f"{len(unsure):,} files are not recognised: {why}")
         return said
 
     def not_sent(self) -> list[tuple[str, int, int]]:

@@ -291,7 +291,7 @@ class _Preparation:
                 data = json_text.decode(group.parts[0].raw).value if group.parts[0].raw else None
                 lost = group.missing or lost_parts(self._job, "conversation", group.key, group.present)
                 origin = _Origin(group.parts, data, group.repairs, group.is_young, lost, group.has_earlier_parts)
-                self._add_session(group.trace, group.mapper, origin, traces=group.traces)
+                self._add_session(group.trace, group.mapper, origin, traces=group.traces, trace_ids=group.trace_ids)
                 self._note(group.key, group.places, lost)
             self._charge(group.parts, repaired=bool(group.repairs))
             if self._collected.is_full:
@@ -328,7 +328,9 @@ class _Preparation:
         self._add_session(trace, mapper, origin)
         return True
 
-    def _add_session(self, trace: Trace, mapper: Mapper, origin: _Origin, traces: int = 1) -> None:
+    def _add_session(
+        self, trace: Trace, mapper: Mapper, origin: _Origin, traces: int = 1, trace_ids: tuple[str, ...] = ()
+    ) -> None:
         self._sessions += 1
         with self._rejecting(origin.parts, mapper, "map", trace.id):
             session = self._job.to_session(
@@ -338,6 +340,7 @@ class _Preparation:
                 origin.repairs,
                 mapper.family,
                 mapper.name,
+                trace_ids=trace_ids,
                 traces=traces,
                 is_young=origin.is_young,
                 missing=origin.missing,

@@ -34,6 +34,7 @@ class Conversation(NamedTuple):
     """All records of this run, in input order: the first one is the conversation's place, wherever reading ends."""
     repairs: Mapping[str, int]
     traces: int
+    trace_ids: tuple[str, ...]
     is_young: bool
     missing: str | None
     has_earlier_parts: bool
@@ -202,6 +203,7 @@ class Conversations:
             has_earlier_parts=any(number < 0 for number, _ in records),
             repairs=dict(repairs),
             traces=len(records),
+            trace_ids=tuple(by_id),
             is_young=has_young,
             missing=missing,
             places=places,

@@ -38,6 +38,7 @@ def summarise(
     redacted: Mapping[str, int] = MappingProxyType({}),
     open_elsewhere: Mapping[str, int] = MappingProxyType({}),
     ids_not_met: Collection[str] = (),
+    also_alone: tuple[int, Sequence[str]] = (0, ()),
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
     has_read_all = not run.is_continued and all(source.state in ("read", "done") for source in sources)
@@ -76,6 +77,7 @@ def summarise(
             "files": sorted(open_elsewhere)[:LEFT_OUT_SHOWN],
         },
         "ids_not_met": {"count": len(ids_not_met), "ids": sorted(ids_not_met)[:LEFT_OUT_SHOWN]},
+        "also_alone": {"count": also_alone[0], "ids": list(also_alone[1])},
         "redacted": dict(sorted(redacted.items())),
         "left_out": _counted(found.left_out if found else ()),
         "incomplete": _counted(found.incomplete if found else ()),
