@@ -35,6 +35,7 @@ REJECTS_KEPT = 20
 _LEAVES_PER_SESSION = 2_000
 _SHORTEST_TEXT = 2
 """A shorter text is found by chance."""
+_PAIR = frozenset(["key", "value"])
 _OFFLOADED = ("inputs_s3_urls", "outputs_s3_urls", "signed_body_url", "langfuseMedia")
 _STATED = (
     "conversation_id", "name", "started_at", "ended_at", "user_id", "tags", "environment", "release", "version",
@@ -283,12 +284,25 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _leaves(inner, f"{path}[*]")
+            if isinstance(inner, Mapping) and inner.keys() - {"type"} == _PAIR:  # OTLP, Jaeger
+                yield from _leaves(_any_value(inner["value"]), f"{path}.{inner['key']}")
+            else:
+                yield from _leaves(inner, f"{path}[*]")
     elif isinstance(value, str):
         if len(value) >= _SHORTEST_TEXT:
             yield path, value
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield path, value
+
+
+def _any_value(value: Any) -> Any:
+    """What OTLP wrote with its type: `{"stringValue": "x"}`."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        [(kind, inner)] = value.items()
+        if kind.endswith(("Value", "_value")):
+            is_many = isinstance(inner, Mapping) and inner.keys() == {"values"}
+            return [_any_value(item) for item in inner["values"]] if is_many and "array" in kind else inner
+    return value
 
 
 def _is_in(value: str | float, payload: str) -> bool:

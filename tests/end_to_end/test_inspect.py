@@ -47,6 +47,20 @@ def test_what_would_not_be_sent_is_named_by_its_path(importer: Importer) -> None
     assert "user_id" not in missing
 
 
+def test_attributes_of_otlp_are_named_by_their_keys(importer: Importer) -> None:
+    span = {
+        "traceId": "0a" * 16, "spanId": "0b" * 8, "startTimeUnixNano": "1787400000000000000", "attributes": [
+            {"key": "user.id", "value": {"stringValue": "ann"}},
+            {"key": "shop.till", "value": {"intValue": "42"}},
+            {"key": "shop.goods", "value": {"arrayValue": {"values": [{"stringValue": "rye"}]}}},
+        ],
+    }  # fmt: skip
+    request = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    found = as_json(inspect(importer, write_jsonl(importer.home / "a.jsonl", [request]), options=("--json",)))
+    missing = {item["path"] for item in found["not_sent"]}
+    assert missing == {"spanId", "attributes.shop.till", "attributes.shop.goods[*]"}
+
+
 def test_large_payloads_are_compared_as_far_as_that_takes_seconds_and_it_says_so(importer: Importer) -> None:
     steps = [{"id": f"o-{n}", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "input": n} for n in range(1_000)]
     rows = [make_trace(n, input="x" * 1_000_000, observations=steps) for n in range(6)]
