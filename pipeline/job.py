@@ -92,10 +92,9 @@ class Job:
 def open_job(config: Config, database: Database, found: Found, clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
     try:
-        redaction = Redaction(config.mapping, salt=_salt(config))
-        to_session = session_mapper(
-            config.mapping, redaction, source_name=config.source.name, over_record=config.source.format == "custom"
-        )
+        over_record = config.source.format == "custom"
+        redaction = Redaction(config.mapping, salt=_salt(config), over_record=over_record)
+        to_session = session_mapper(config.mapping, redaction, source_name=config.source.name, over_record=over_record)
         trace_filter(config.source, clock.wall())  # a wrong condition is told before anything begins
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error

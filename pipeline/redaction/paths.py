@@ -7,6 +7,7 @@ key that has dots itself. Fields of a trace are those of pipeline.models.Trace; 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,8 +31,8 @@ _FIELDS: Mapping[type, tuple[str, ...]] = {
 Path = tuple[str, ...]
 
 
-def parse_path(text: str, where: str = "mapping.drop") -> Path:
-    """The segments of a path. Raises UsageError for what is none, or names what must stay."""
+def parse_path(text: str, where: str = "mapping.drop", *, is_of_trace: bool = True) -> Path:
+    """The segments of a path. Raises UsageError for what is none, or names what must stay, or what no trace has."""
     segments: list[str] = []
     rest = text.strip()
     while rest:
@@ -47,7 +48,23 @@ def parse_path(text: str, where: str = "mapping.drop") -> Path:
         )
     if segments[0] in _KEPT[Trace] and len(segments) == 1:
         raise UsageError(f"{where}: {segments[0]} cannot be dropped: a session is known by it")
+    if is_of_trace:
+        _require_fields(segments, text, where)
     return tuple(segments)
+
+
+def _require_fields(segments: list[str], text: str, where: str) -> None:
+    """A path that is misspelled keeps nothing back, and what it was to keep back would be on the server."""
+    for kind, deeper in ((Trace, "turns"), (Turn, "spans"), (Span, "")):
+        if not segments or segments[0] in ("*", "**"):
+            return
+        if segments[0] not in _FIELDS[kind]:
+            nearest = difflib.get_close_matches(segments[0], _FIELDS[kind], n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(_FIELDS[kind])}"
+            raise UsageError(f"{where}: {text!r}: no {kind.__name__.lower()} has {segments[0]}; {hint}")
+        if segments[0] != deeper or segments[1:2] == ["**"]:
+            return
+        segments = segments[2:]  # behind the list, and which of it
 
 
 def without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:

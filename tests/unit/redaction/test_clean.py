@@ -150,6 +150,22 @@ def test_a_path_that_cannot_be_meant_is_an_error(path: str) -> None:
         parse_path(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("metdata.customer", "no trace has metdata; did you mean metadata"),
+        ("userid", "no trace has userid; did you mean user_id"),
+        ("turns[*].imput", "no turn has imput; did you mean input"),
+        ("turns[*].spans[0].outputs.x", "no span has outputs; did you mean output"),
+        ("zzz", "no trace has zzz; known are id, "),
+    ],
+)
+def test_a_path_that_no_trace_has_is_an_error_before_anything_is_sent(path: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Redaction(MappingConfig(drop=(path,)))
+    Redaction(MappingConfig(drop=(path,)), over_record=True)  # a record may have it
+
+
 def test_status_survives_a_wide_path() -> None:
     trace, _ = clean(replace(TRACE, status=Status.FAILED), drop=("*",))
     assert (trace.id, trace.status, trace.turns, trace.metadata) == (TRACE.id, Status.FAILED, (), {})
