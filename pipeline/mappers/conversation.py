@@ -285,6 +285,11 @@ def is_role(value: Any) -> bool:
     return isinstance(value, str) and value.strip().lower() in ROLES
 
 
+def role_of(message: dict[str, Any]) -> str | None:
+    """Whose message it is, in our words; None for a role that we do not know."""
+    return ROLES.get(str(message.get(_role_key(message))).strip().lower())
+
+
 def _role(message: dict[str, Any], place: str) -> str:
     key = _role_key(message)
     stated = message.get(key)

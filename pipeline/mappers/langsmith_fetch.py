@@ -6,7 +6,7 @@ Source: langsmith-fetch 0.3.1 from PyPI, langsmith_cli/fetchers.py (what a file 
 |---|---|
 | trace_id, of a thread thread_id | id: the same as of the runs themselves |
 | thread_id; else custom_metadata.{thread_id, session_id, conversation_id} | conversation_id |
-| messages, OpenAI's or LangChain's | turns, spans, system: conversation.py |
+| messages, OpenAI's or LangChain's | turns, spans, system: conversation.py; of a trace the last turn, see below |
 | metadata.status | status |
 | metadata.start_time, end_time | started_at, ended_at |
 | metadata.token_usage, costs.total_cost | tokens, cost |
@@ -14,8 +14,9 @@ Source: langsmith-fetch 0.3.1 from PyPI, langsmith_cli/fetchers.py (what a file 
 | custom_metadata | metadata |
 | all else that is not empty (feedback, feedback_stats, …) | metadata.langsmith |
 
-Of a thread, metadata are those of its last trace: of these only the status and the end are the thread's, and all else
-stays in metadata.langsmith. A trace of a graph that keeps its state holds the messages of the earlier ones, too.
+A trace is one request, and of a graph that keeps its state it holds the messages of the earlier ones, too: what was
+said before its last question is kept in metadata.langsmith.earlier_messages. A thread has all of its turns. Its
+metadata are those of its last trace: only status and end are the thread's, and all else stays in metadata.langsmith.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from typing import Any
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
-from pipeline.mappers.conversation import read_messages
+from pipeline.mappers.conversation import read_messages, role_of
 from pipeline.mappers.mapper import Detection, Mapper
+from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score, judge
 from pipeline.models import Status, Trace
 
@@ -43,7 +45,11 @@ def map_trace(record: Any) -> Trace:
     trace_id, thread_id = (fields.id_of(rest.pop(key, None), key) for key in _IDS)
     if trace_id is None and thread_id is None:
         raise RejectedError(f"trace_id or thread_id is missing or empty; {fields.WAY_OUT}", kind="no_id")
-    conversation = read_messages(rest.pop("messages", None), "messages")
+    said = unwrap(rest.pop("messages", None))
+    conversation = read_messages(said, "messages")
+    if trace_id is not None and len(conversation.turns) > 1:
+        rest["earlier_messages"], said = _apart(said)
+        conversation = read_messages(said, "messages")
     run = _object(rest.pop("metadata", None), "metadata")
     own = _object(run.pop("custom_metadata", None), "metadata.custom_metadata")
     status = _STATUS.get(str(run.get("status")), Status.COMPLETED)
@@ -89,6 +95,19 @@ def detect(sample: Sequence[Any]) -> Detection:
 def is_fetched(row: dict[str, Any]) -> bool:
     """Does it look as langsmith-fetch writes it?"""
     return row.keys() >= _SIGNS and any(key in row for key in _IDS)
+
+
+def _apart(messages: list[Any]) -> tuple[list[Any], list[Any]]:
+    """What was said before the last question; and that question with all after it, below the system prompt."""
+    roles = [role_of(message) for message in messages]
+    at = max((index for index, role in enumerate(roles) if role == "user"), default=0)
+    while at and roles[at - 1] == "user":
+        at -= 1
+    before = list(zip(messages[:at], roles, strict=False))
+    return (
+        [message for message, role in before if role != "system"],
+        [*(message for message, role in before if role == "system"), *messages[at:]],
+    )
 
 
 def _object(value: Any, place: str) -> dict[str, Any]:

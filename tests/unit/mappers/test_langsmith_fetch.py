@@ -69,6 +69,20 @@ def test_a_trace_becomes_turns_with_what_its_run_says() -> None:
     )
 
 
+def test_of_a_trace_that_repeats_its_thread_the_last_turn_is_its_own() -> None:
+    system = {"type": "system", "content": "be brief"}
+    first = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+    again = [{"type": "human", "content": "So:"}, ASKED, CALLED, LOOKED, ANSWERED]
+    trace = MAPPER.map_trace(fetched(messages=[system, *first, *again], metadata={}))
+    assert trace is not None
+    assert [(turn.input, turn.output) for turn in trace.turns] == [("So:\n\nIs it raining?", "It is.")]
+    assert trace.system == "be brief"
+    assert trace.metadata["langsmith"]["earlier_messages"] == first
+    thread = MAPPER.map_trace({"thread_id": "th-1", "messages": [system, *first, *again], "metadata": {}})
+    assert thread is not None
+    assert [turn.output for turn in thread.turns] == ["hi", "It is."]
+
+
 def test_what_is_said_beside_a_thread_is_of_its_last_trace() -> None:
     trace = MAPPER.map_trace({"thread_id": "th-1", **{k: v for k, v in fetched().items() if k != "trace_id"}})
     assert trace is not None
