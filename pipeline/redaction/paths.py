@@ -1,7 +1,8 @@
 """Places in a trace that are dropped: `metadata.customer`, `turns[*].spans[*].input`, `**.password`.
 
 A path is keys with dots between them. `*` or `[*]` stands for any key or item, `**` for any depth, `["a.b"]` for a
-key that has dots itself. Fields of a trace are those of pipeline.models.Trace; one that is dropped is empty.
+key that has dots itself; they lead into JSON inside a text, too. Fields of a trace are those of pipeline.models.Trace;
+one that is dropped is empty.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 from msgspec import structs
 
 from pipeline.errors import UsageError
+from pipeline.mappers import fields
+from pipeline.mappers.nested_json import unwrap
 from pipeline.models import Span, Trace, Turn
 
 _SEGMENT = re.compile(r"""\[\*\]|\["([^"]+)"\]|\[(\d+)\]|([^.\[\]"]+)""")
@@ -89,7 +92,17 @@ def without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:
             else:
                 items.append(without(inner, below, counts) if below else inner)
         return type(value)(items) if isinstance(value, (list, tuple)) and type(value) in (list, tuple) else items
-    return value
+    return _text_without(value, paths, counts) if isinstance(value, str) else value
+
+
+def _text_without(text: str, paths: Mapping[Path, str], counts: Counter[str]) -> str:
+    """JSON inside a text (the arguments of a call, say) is looked into; where nothing is found, the text stays."""
+    inner = unwrap(text)
+    if isinstance(inner, str):
+        return text
+    before = counts.total()
+    kept = without(inner, paths, counts)
+    return fields.json_text(kept) if counts.total() != before else text
 
 
 def _trace_without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:

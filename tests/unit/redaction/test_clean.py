@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -137,6 +138,18 @@ def test_what_lies_at_a_path_is_dropped_and_counted(path: str, check: Any) -> No
     trace, counts = clean(drop=(path,))
     assert check(trace)
     assert counts[path] >= 1
+
+
+def test_json_inside_a_text_is_looked_into() -> None:
+    twice = json.dumps(json.dumps({"password": "hunter2", "plan": "free"}))
+    turn = Turn(input={"arguments": '{"a": [{"password": "hunter2"}], "b": 1}'}, output=twice)
+    trace, counts = clean(Trace(id="t", turns=(turn,), system='{"password" is no JSON'), drop=("**.password",))
+    assert trace.turns[0].input == {"arguments": '{"a":[{}],"b":1}'}
+    assert trace.turns[0].output == '{"plan":"free"}'
+    assert trace.system == '{"password" is no JSON'
+    assert counts == {"**.password": 2}
+    same, _ = clean(Trace(id="t", turns=(turn,)), drop=("**.nothing",))
+    assert same.turns[0] == turn
 
 
 def test_a_path_that_leads_nowhere_drops_nothing() -> None:
