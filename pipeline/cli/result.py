@@ -190,7 +190,7 @@ def _print_empty(summary: dict[str, Any], say: Say) -> None:
 def _print_found(summary: dict[str, Any], say: Say) -> None:
     """What lies in the sources and was not read, or should lie there."""
     for key, what in (
-        ("left_out", "not looked at (no export by the name)"),
+        ("left_out", "not looked at (no export by the name, or no file)"),
         (
             "incomplete",
             "left for a later run: no manifest for the window yet (--import-incomplete takes them as they are)",
