@@ -83,7 +83,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             job.runs.sources(job.run),
             finished_at=None,
             exit_code=exit_code,
-            target=config.target.base_url,
+            target=config.target_name or config.target.base_url,
             config_sha256=config.sha256(),
             peak_rss_bytes=peak_rss_bytes(),
             error=None,
@@ -92,6 +92,8 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             rejected_before=job.rejected_before,
             differing_before=job.differing_before,
             found=job.found,
+            ids_not_met=job.ids_not_met(),
+            also_alone=(job.sessions.also_alone, job.sessions.first_also_alone),
             redacted=job.redaction.counts,
         )
         requests = foretold.requests + PREFLIGHT_REQUESTS + (config.extent != "session")

@@ -31,7 +31,8 @@ _before_turns = attrgetter(*_HASHED[:_TURNS_AT])
 _after_turns = attrgetter(*_HASHED[_TURNS_AT + 1 :])
 TRACES = "traces"
 """Under this key the metadata of a conversation hold what each of its traces was."""
-_GROWING = frozenset(["tokens", "cost", "ended_at"])
+_NO_FACTS = frozenset(["tokens", "cost", "ended_at", "system"])
+"""Of a trace in there: what grows as its spans arrive, and what was not kept from the first."""
 _TEXTS = ("conversation_id", "name", "started_at", "user_id", "environment", "release", "version", "system")
 _texts = attrgetter(*_TEXTS)
 _SEEDS = tuple(crc32(name.encode()) for name in _TEXTS)
@@ -139,9 +140,8 @@ def _own_facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Call
 
 
 def _without_sums(summary: Any) -> Any:
-    """Of a trace in a conversation: what grows as its spans arrive states nothing here, either."""
     return (
-        {key: value for key, value in summary.items() if key not in _GROWING} if isinstance(summary, dict) else summary
+        {key: value for key, value in summary.items() if key not in _NO_FACTS} if isinstance(summary, dict) else summary
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from typing import NamedTuple
 
 from pipeline.bounds import parse_bound
 from pipeline.clock import iso
@@ -22,14 +23,22 @@ class Verdict(Enum):
     LATER = auto()  # too young for until_trace_time; as that moves along with the days, its file is not done
 
 
-Filter = Callable[[Trace, bytes], Verdict]
+class Filter(NamedTuple):
+    """All filters of a configuration; asked with a trace and the text of its first record."""
+
+    judge: Callable[[Trace, bytes], Verdict]
+    ids_not_met: set[str]
+    """Of the ids that are wanted, those that no trace had so far, and no conversation."""
+
+    def __call__(self, trace: Trace, raw: bytes) -> Verdict:
+        """The text of its first record stands for a trace without an id of its own."""
+        return self.judge(trace, raw)
 
 
 def trace_filter(config: SourceConfig, now: datetime) -> Filter | None:
     """All filters of the configuration as one; None where it has none.
 
-    The result takes a trace and the text of its first record, which stands for traces without an id of their own.
-    Raises UsageError for a condition that is no JMESPath.
+    Raises UsageError for a condition that is no JMESPath, or asks for what no trace has.
     """
     if not config.filters():
         return None
@@ -38,12 +47,17 @@ def trace_filter(config: SourceConfig, now: datetime) -> Filter | None:
     has_times = since is not None or until is not None
     moves = config.until_trace_time is not None and isinstance(parse_bound(config.until_trace_time), timedelta)
     ids = frozenset(config.ids) if config.ids is not None else None
-    is_true = compile_expression(config.where, "source.where") if config.where is not None else None
+    names = Trace.__struct_fields__
+    is_true = compile_expression(config.where, "source.where", names=names) if config.where is not None else None
+    not_met = set(ids or ())
     sample = config.sample
 
     def verdict(trace: Trace, raw: bytes) -> Verdict:
-        if ids is not None and trace.id not in ids and trace.conversation_id not in ids:
-            return Verdict.FILTERED
+        if ids is not None:
+            met = ids & {trace.id, trace.conversation_id}
+            if not met:
+                return Verdict.FILTERED
+            not_met.difference_update(met)
         if has_times and trace.started_at is None:  # nobody knows whether it is in time
             return Verdict.FILTERED
         if since is not None and (trace.started_at or "") < since:
@@ -56,7 +70,7 @@ def trace_filter(config: SourceConfig, now: datetime) -> Filter | None:
             return Verdict.LATER if moves else Verdict.FILTERED
         return Verdict.WANTED
 
-    return verdict
+    return Filter(verdict, not_met)
 
 
 def _bound(text: str | None, now: datetime) -> str | None:

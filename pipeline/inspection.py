@@ -90,7 +90,10 @@ class Inspection:
         for name, times in self._offloaded().most_common():
             said.append(f"{name}: {times:,} values were offloaded by the export and hold an address, not the content")
         if self.stated["partial"]:
-            said.append(f"{self.stated['partial']:,} traces are partial: a parent span is not in the export")
+            said.append(
+                f"{self.stated['partial']:,} traces are partial: a parent span, or the trace's own row, is not in the "
+                "export (metadata.partial says which)"
+            )
         if self.coverage.is_exhausted:
             said.append(
                 f"only the first {self.sampled:,} sessions were compared with what would be sent: they are large"
@@ -106,7 +109,8 @@ class Inspection:
             )
         unsure = [source for source in self.sources if source["format"] is None and source["records"]]
         if unsure:
-            said.append(f"{len(unsure):,} files are not recognised: {unsure[0]['doubt']}")
+            why = next((source["doubt"] for source in unsure if source["doubt"]), "nothing in them can be read")
+            said.append(f"{len(unsure):,} files are not recognised: {why}")
         return said
 
     def as_json(self) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Job:
     killed: RunRow | None
     """An earlier run of this job that was killed and could not be continued: it still lacks its manifest."""
 
+    def ids_not_met(self) -> list[str]:
+        """Of the ids that the filter wants, those that nothing had which was read so far."""
+        not_met = self.wants.ids_not_met if self.wants is not None else ()
+        return [shown for each in not_met if (shown := self.redaction.id(each)) is not None]
+
     def mark_done(self, finished: dict[str, str], *, is_end: bool = False) -> None:
         """Note those files as done that were read to their end, unchanged meanwhile, with nothing in them open.
 
@@ -87,12 +92,13 @@ class Job:
 def open_job(config: Config, database: Database, found: Found, clock: Clock, *, results_dir: Path) -> Job:
     """Find out what is done already, begin a run (or continue the interrupted one), and note its files."""
     try:
-        redaction = Redaction(config.mapping, salt=_salt(config))
+        over_record = config.source.format == "custom"
+        redaction = Redaction(config.mapping, salt=_salt(config), over_record=over_record)
         to_session = session_mapper(
             config.mapping,
             redaction,
             source_name=config.source.name,
-            over_record=config.source.format == "custom",
+            over_record=over_record,
             extent=config.extent,
             turns=config.upload.turns,
         )

@@ -219,6 +219,8 @@ class SessionImport(Struct, frozen=True, kw_only=True):
     """Which earlier parts, known to this ledger, can no longer be found: it is not sent as if it were the whole."""
     is_young: bool = False
     """Its last span is so new that more may come (assembly.settle_minutes)."""
+    also_alone: tuple[str, ...] = ()
+    """Of a conversation: the custom ids that its traces had if they were imported before they named it."""
     has_earlier_parts: bool = False
     """Files that were done before hold more of its records; they are charged there."""
     content: Content | None = None

@@ -48,14 +48,20 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
     """
     configured = configured_mapper(config)
     mappers = installed_mappers() if configured is None else {}
+    has_id_expression = config.source.format == "custom" and "id" in config.mapping.trace
     doubts = []
     has_known = is_any_done
     for place in places:
-        is_asked = configured is None or configured.piece_of is not None
+        is_asked = configured is None or configured.piece_of is not None or has_id_expression
         sample = _sample(place, config) if is_asked else []
-        guess = Guess(configured, 1.0, "as configured") if configured is not None else _detect(sample, mappers.values())
+        if configured is None:
+            guess = _detect(sample, mappers.values())
+        elif has_id_expression:
+            guess = Guess(configured, *configured.detect([record.data for record in sample]))
+        else:
+            guess = Guess(configured, 1.0, "as configured")
         mapper = guess.mapper if guess.is_sure else None
-        why_not = "" if guess.is_sure or not sample else doubt(guess)
+        why_not = "" if guess.is_sure or not sample else guess.reason if has_id_expression else doubt(guess)
         if mapper is None and why_not:
             doubts.append(f"{place}: {why_not}")
         has_known = has_known or mapper is not None

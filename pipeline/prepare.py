@@ -228,7 +228,9 @@ class _Preparation:
                 data = json_text.decode(origin.parts[0].raw).value if origin.parts[0].raw else None
                 lost = origin.missing or lost_parts(self._job, "conversation", group.key, group.present)
                 origin = replace(origin, missing=lost)
-                self._add_session(group.trace, group.mapper, data, origin, traces=group.traces)
+                self._add_session(
+                    group.trace, group.mapper, data, origin, traces=group.traces, trace_ids=group.trace_ids
+                )
                 self._note(group.key, group.places, lost)
             self._collected.charge(origin.parts, repaired=bool(origin.repairs))
             if self._collected.is_full:
@@ -257,7 +259,15 @@ class _Preparation:
         self._add_session(trace, mapper, data, origin)
         return True
 
-    def _add_session(self, trace: Trace, mapper: Mapper, data: Any, origin: Origin, traces: int = 1) -> None:
+    def _add_session(
+        self,
+        trace: Trace,
+        mapper: Mapper,
+        data: Any,
+        origin: Origin,
+        traces: int = 1,
+        trace_ids: tuple[str, ...] = (),
+    ) -> None:
         """`data`: of its only record; None where it was made of several."""
         self._sessions += 1
         try:
@@ -268,6 +278,7 @@ class _Preparation:
                 origin.repairs,
                 mapper.family,
                 mapper.name,
+                trace_ids=trace_ids,
                 traces=traces,
                 is_young=origin.is_young,
                 missing=origin.missing,

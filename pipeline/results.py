@@ -110,6 +110,8 @@ def write_results(job: Job, run: RunRow, exit_code: int, clock: Clock, *, error:
             rejected_before=job.rejected_before if run is job.run else 0,
             differing_before=job.differing_before if run is job.run else 0,
             found=job.found if run is job.run else None,
+            ids_not_met=job.ids_not_met() if run is job.run else (),
+            also_alone=(job.sessions.also_alone, job.sessions.first_also_alone) if run is job.run else (0, ()),
             redacted=job.redaction.counts if run is job.run else {},
             open_elsewhere=job.runs.open_elsewhere(run, job.target) if job.runs.is_complete(run) else {},
         )

@@ -34,6 +34,7 @@ class Conversation(NamedTuple):
     origin: Origin
     """The first record is the conversation's place, wherever reading ends."""
     traces: int
+    trace_ids: tuple[str, ...]
     places: Mapping[str, dict[int, int]]
     """Of the records of this run, by source, and which traces they belong to."""
     present: frozenset[int]
@@ -179,6 +180,7 @@ class Conversations:
                 is_young=any(origin.is_young for origin in origins.values()),
             ),
             traces=len(origins),
+            trace_ids=tuple(by_id),
             places=places,
             present=frozenset(present),
         )
@@ -229,6 +231,7 @@ def merge_traces(traces: list[Trace]) -> Trace:
     for trace in traces:
         tokens.update(trace.tokens)
     costs = [trace.cost for trace in traces if trace.cost is not None]
+    system = next((trace.system for trace in traces if trace.system), None)
     has_unfinished = any(trace.status is Status.PENDING for trace in traces)
     return replace(
         first,
@@ -240,19 +243,20 @@ def merge_traces(traces: list[Trace]) -> Trace:
         tags=_distinct(tag for trace in traces for tag in trace.tags),
         status=Status.PENDING if has_unfinished else last.status,
         error=last.error,
-        system=next((trace.system for trace in traces if trace.system), None),
+        system=system,
         partial=next((trace.partial for trace in traces if trace.partial), None),
         turns=tuple(dialogue.turns),
         models=_distinct(model for trace in traces for model in trace.models),
         tokens=dict(tokens),
         cost=sum(costs) if costs else None,
-        metadata={TRACES: [_summary(trace, count) for trace, count in zip(traces, repeated, strict=True)]},
+        metadata={TRACES: [_summary(trace, system, count) for trace, count in zip(traces, repeated, strict=True)]},
         revision=max((trace.revision for trace in traces if trace.revision), default=None),
     )
 
 
-def _summary(trace: Trace, repeated: int) -> dict[str, object]:
-    """What the merged trace cannot say for each of its parts; `repeated`: so many of its turns are another's."""
+def _summary(trace: Trace, system: str | None, repeated: int) -> dict[str, object]:
+    """What the merged trace cannot say for each of its parts; `system` is what it says already, `repeated`: so many of
+    its turns are another's."""
     kept: dict[str, object] = {"trace_id": trace.id}
     if repeated:
         kept["repeated_turns"] = repeated
@@ -270,6 +274,8 @@ def _summary(trace: Trace, repeated: int) -> dict[str, object]:
         value = getattr(trace, key)
         if value is not None:
             kept[key] = value
+    if trace.system and trace.system != system:
+        kept["system"] = trace.system
     if trace.tokens:
         kept["tokens"] = dict(trace.tokens)
     if trace.tags:

@@ -38,6 +38,8 @@ class _Head(msgspec.Struct, array_like=True):
     ordinal: int
     position: str
     repairs: dict[str, int] | None
+    is_mended: bool
+    """It comes from the rejects, where somebody may have corrected it."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -128,6 +130,7 @@ class Scattered:
             record.ordinal,
             record.position,
             dict(record.repairs) or None,
+            record.format is not None,
         )
         self._spill.add(trace_key(mapper.name, piece.trace_id), _encode(head), record.raw)
 
@@ -199,10 +202,7 @@ class Scattered:
         What was read in an earlier run is charged there. It makes no record of this one void: whether the session is
         settled, and so whether this record is news, the ledger knows.
         """
-        # Of equal revisions the later in the input is the newer, in whatever run it is read.
-        ordered = sorted(
-            same, key=lambda item: (item.head.revision, self._sources[item.head.source], item.head.ordinal, item.number)
-        )
+        ordered = sorted(same, key=self._by_age)
         states: dict[bytes, _Item] = {}
         charged: dict[bytes, _Item] = {}
         void: list[tuple[_Item, str]] = []
@@ -220,6 +220,11 @@ class Scattered:
         if mapper.merge is not None:
             return made_of, in_parts, void
         return made_of[-1:], in_parts[-1:], void + [(item, "superseded") for item in in_parts[:-1]]
+
+    def _by_age(self, item: _Item) -> tuple[str, bool, str, int, int]:
+        """Of equal revisions a mended one is the newer, else the later in the input, in whatever run it is read."""
+        head = item.head
+        return head.revision, head.is_mended, self._sources[head.source], head.ordinal, item.number
 
     def _value(self, piece: list[_Item], mapper: Mapper) -> Any:
         values = [json_text.decode(self._spill.body(item.stored)).value for item in piece]

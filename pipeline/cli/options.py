@@ -118,7 +118,7 @@ def for_emulator(config: Config, data: Path | None) -> Config:
     if target.version_id is None and target.product_id is None:
         target = target.model_copy(update={"version_id": EMULATOR_VERSION})
     # Its port differs from run to run; what it holds does not.
-    name = f"emulator:{data.absolute()}" if data is not None else None
+    name = f"emulator:{data.absolute()}" if data is not None else "an emulator"
     return config.model_copy(update={"target": target, "target_name": name, "api_key": SecretStr(EMULATOR_KEY)})
 
 

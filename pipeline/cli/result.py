@@ -20,6 +20,7 @@ REJECTS_SHOWN = 5
 CONFLICTS_SHOWN = 5
 EMPTY_SHOWN = 5
 LEFT_OUT_SHOWN = 5
+IDS_SHOWN = 5
 _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
@@ -195,7 +196,7 @@ def _print_empty(summary: dict[str, Any], say: Say) -> None:
 def _print_found(summary: dict[str, Any], say: Say) -> None:
     """What lies in the sources and was not read, or should lie there."""
     for key, what in (
-        ("left_out", "not looked at (no export by the name)"),
+        ("left_out", "not looked at (no export by the name, or no file)"),
         (
             "incomplete",
             "left for a later run: no manifest for the window yet (--import-incomplete takes them as they are)",
@@ -209,6 +210,22 @@ def _print_found(summary: dict[str, Any], say: Say) -> None:
             say(f"  {count:,} {'file' if count == 1 else 'files'} {what}: {safe(names)}{more}")
 
 
+def _print_ids(summary: dict[str, Any], say: Say) -> None:
+    """Ids that were asked for and are nowhere, perhaps misspelled; and those of what now stands there twice."""
+    for key, what in (
+        ("ids_not_met", "of the ids were met nowhere"),
+        (
+            "also_alone",
+            "sessions hold a trace that was imported before it named its conversation, whose session holds it now, "
+            "too; delete them there, or leave them",
+        ),
+    ):
+        count, ids = summary[key]["count"], summary[key]["ids"][:IDS_SHOWN]
+        if count:
+            more = f" and {count - len(ids):,} more" if count > len(ids) else ""
+            say(f"  {count:,} {what}: {safe(', '.join(ids))}{more}")
+
+
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["records_repaired"]:
@@ -220,6 +237,7 @@ def _print_counts(summary: dict[str, Any], say: Say) -> None:
     _print_empty(summary, say)
     for reason, count in summary["records_ignored"].items():
         say(f"  {count:,} were ignored: {reason}")
+    _print_ids(summary, say)
     for outcome, count in summary["outcomes"].items():
         say(f"  {count:>8,} {outcome:<9} {_MEANING.get(outcome, '')}")
         for kind, part in summary["details"].get(outcome, {}).items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from pipeline.facts import contains
 from pipeline.ledger.admission import (
@@ -41,6 +43,7 @@ from pipeline.models import Outcome, Part, Reject, SessionImport
 
 MAX_KEPT_RECORD = 1_048_576
 """Bytes of a record that the rejects keep; of a longer one only the position."""
+ALSO_ALONE_KEPT = 20
 _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
 _COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
@@ -148,6 +151,10 @@ class SessionLedger:
         last = "SELECT max(alive_at) FROM main.run WHERE target = ?"
         self.alive_at: str | None = database.connection.execute(last, (target,)).fetchone()[0]
         """When an earlier process was last known to send to this target; None: nobody knows."""
+        self.also_alone = 0
+        """Sessions whose trace now stands in a conversation's session, too."""
+        self.first_also_alone: list[str] = []
+        """The custom ids of the first ones."""
         self._has_upload_rejects = not is_new
         """Are there any that a later outcome could make untrue? A run that goes on may have some."""
 
@@ -159,8 +166,9 @@ class SessionLedger:
         with self._database.transaction() as connection:
             for reject in batch.rejects:
                 self._write_reject(connection, reject, repeated=self._was_rejected_before(connection, reject))
-            unknown = self._unknown(connection, batch.sessions)
-            for is_unknown, sessions in groupby(batch.sessions, lambda session: _take(unknown, session)):
+            admitted = self._with_known_alone(connection, batch.sessions)
+            unknown = self._unknown(connection, admitted)
+            for is_unknown, sessions in groupby(admitted, lambda session: _take(unknown, session)):
                 if is_unknown:
                     sends += self._admit_unknown(connection, list(sessions))
                 else:
@@ -193,6 +201,25 @@ class SessionLedger:
                 )
         self.open_records.update([self._paths[part.source] for send in sends for part in send.session.parts])
         return sends
+
+    def _with_known_alone(
+        self, connection: sqlite3.Connection, sessions: Sequence[SessionImport]
+    ) -> Sequence[SessionImport]:
+        """The same, and of `also_alone` only what is on the server."""
+        if not any(session.also_alone for session in sessions):
+            return sessions
+        return [replace(one, also_alone=tuple(self._known_alone(connection, one))) for one in sessions]
+
+    def _known_alone(self, connection: sqlite3.Connection, session: SessionImport) -> Iterator[str]:
+        query = "SELECT 1 FROM {}.session WHERE custom_id = ? AND target = ? AND session_id IS NOT NULL"
+        schemas = ("main", "past") if self._database.has_past else ("main",)
+        for custom_id in session.also_alone:
+            asked = (custom_id, self._target)
+            if any(connection.execute(query.format(schema), asked).fetchone() for schema in schemas):
+                self.also_alone += 1
+                if self.also_alone <= ALSO_ALONE_KEPT:
+                    self.first_also_alone.append(custom_id)
+                yield custom_id
 
     def _unknown(self, connection: sqlite3.Connection, sessions: Sequence[SessionImport]) -> set[str]:
         """The custom ids among these that no row has, where such a session needs no other look-up."""

@@ -7,6 +7,7 @@ sierra-research/tau-bench, tau_bench/types.py (EnvRunResult) and historical_traj
 | field | Trace field |
 |---|---|
 | messages, conversations, conversation, traj; also as JSON in a text | turns, spans, system: conversation.py |
+| a record that is a list of messages | the same |
 | system (ShareGPT) | system, before the system messages |
 | id (OpenAI) | id; rows without one have no id |
 | id (ShareGPT) | id, which is not unique |
@@ -40,7 +41,8 @@ from typing import Any
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import fields
-from pipeline.mappers.conversation import ROLES, Conversation, read_messages
+from pipeline.mappers.conversation import Conversation, is_role, read_messages
+from pipeline.mappers.langsmith_fetch import is_fetched
 from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score, judge
@@ -48,6 +50,10 @@ from pipeline.mappers.times import iso_utc
 from pipeline.models import Status, Trace
 
 _KEYS = ("messages", "conversations", "conversation", "traj")
+_ONE_MESSAGE = (
+    "each record is one message (role, content), not a whole conversation; make one record of each file: "
+    "jq -c '{id: input_filename, messages: .}' *.json > chats.jsonl"
+)
 _KINDS_OF_TOKENS = {
     "prompt_tokens": "input",
     "completion_tokens": "output",
@@ -59,7 +65,7 @@ _KINDS_OF_TOKENS = {
 
 def map_trace(record: Any) -> Trace:
     """One conversation. Raises RejectedError, naming the field and the way out."""
-    row = fields.object_of(record)
+    row = {"messages": record} if isinstance(record, list) else fields.object_of(record)
     key = _messages_key(row)
     conversation = read_messages(row[key], key)
     shape = _shape(row, key)
@@ -101,7 +107,8 @@ def map_trace(record: Any) -> Trace:
 
 def detect(sample: Sequence[Any]) -> Detection:
     """How sure are we that these are whole conversations?"""
-    return judge(sample, _score, "no list of messages (messages, conversations, conversation or traj)")
+    rows = [{"messages": value} if isinstance(value, list) else value for value in sample]
+    return judge(rows, _score, "no list of messages (messages, conversations, conversation or traj)")
 
 
 # --- fields -----------------------------------------------------------------------------------------------
@@ -205,7 +212,7 @@ def _score(row: dict[str, Any]) -> Score:
     key = next((key for key in _KEYS if key in row), None)
     if key is None:
         if _is_message(row):
-            return Score(0.2, "each record is one message (role, content), not a whole conversation")
+            return Score(0.2, _ONE_MESSAGE)
         return Score(0.0, "")
     messages = unwrap(row[key])
     if not isinstance(messages, list):
@@ -214,15 +221,17 @@ def _score(row: dict[str, Any]) -> Score:
         return Score(0.7, f"conversations ({key})")
     if not any(_is_message(message) for message in messages):
         return Score(0.1, f"{key} holds no messages with role and content")
+    if is_fetched(row):
+        return Score(0.7, "files of langsmith-fetch, of which not all is known here")
     return Score(0.95, f"conversations in the shape {_shape(row, key)} ({key})")
 
 
 def _is_message(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
-    role = value.get("role", value.get("from"))
-    is_known = isinstance(role, str) and role.strip().lower() in ROLES
-    return is_known and ("content" in value or "value" in value or "tool_calls" in value or "function_call" in value)
+    return is_role(value.get("role", value.get("from", value.get("type")))) and (
+        "content" in value or "value" in value or "tool_calls" in value or "function_call" in value
+    )
 
 
 MAPPER = Mapper(name="chat", family="chat", detect=detect, map_trace=map_trace)

@@ -1,5 +1,7 @@
 """A list of chat messages becomes turns, whatever tool wrote the list; nothing that was said is lost.
 
+The role is `role`, `from` (ShareGPT) or `type` (LangChain).
+
 | in a message | becomes |
 |---|---|
 | system, developer | the system prompt: all of them in order, a blank line between |
@@ -199,7 +201,12 @@ class _Builder:
                 self._call_tools(turn, index, message, moment, place)
 
     def _keep_fields(self, index: int, message: dict[str, Any]) -> None:
-        more = {key: value for key, value in message.items() if key not in _MODELLED or _is_second(key, message)}
+        role_key = _role_key(message)
+        more = {
+            key: value
+            for key, value in message.items()
+            if key != role_key and (key not in _MODELLED or _is_second(key, message))
+        }
         more = {key: value for key, value in more.items() if not fields.is_empty(value)}
         more |= _unusual_calls(message)
         if more:
@@ -265,8 +272,26 @@ class _Builder:
         return span_id
 
 
+def _role_key(message: dict[str, Any]) -> str:
+    if message.get("role") is not None:
+        return "role"
+    if "from" in message:
+        return "from"
+    return "type" if is_role(message.get("type")) else "role"
+
+
+def is_role(value: Any) -> bool:
+    """Is this what somebody is called who speaks in a dialogue?"""
+    return isinstance(value, str) and value.strip().lower() in ROLES
+
+
+def role_of(message: dict[str, Any]) -> str | None:
+    """Whose message it is, in our words; None for a role that we do not know."""
+    return ROLES.get(str(message.get(_role_key(message))).strip().lower())
+
+
 def _role(message: dict[str, Any], place: str) -> str:
-    key = "role" if message.get("role") is not None or "from" not in message else "from"
+    key = _role_key(message)
     stated = message.get(key)
     if stated is None:
         raise RejectedError(f"{place}.{key} is missing; {fields.WAY_OUT}", kind="bad_field")

@@ -2,7 +2,8 @@
 
 | key of mapping.trace | what its expression must give |
 |---|---|
-| id, conversation_id, user_id | a string or an integer; without an id the custom id comes from the content |
+| id, conversation_id, user_id | a string or an integer; without an id the custom id comes from the content. A file |
+| | in which the expression for the id finds none is not read |
 | name, environment, release, version, system | a text or a number |
 | started_at, ended_at | ISO 8601, or a number since 1970 (s, ms, µs or ns, told apart by size) |
 | status | COMPLETED, FAILED or PENDING, or a usual word for one of them; see STATUS_WORDS |
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import RejectedError, UsageError
@@ -64,6 +65,7 @@ KEYS = [
     "metadata",
     "revision",
 ]
+_KEYS_SHOWN = 20
 STATUS_WORDS = {
     Status.COMPLETED: [
         "completed",
@@ -115,6 +117,10 @@ _TURN_KEYS = [
     "tokens",
     "cost",
 ]
+_GOING_DEEPER = frozenset(
+    ["subexpression", "index_expression", "projection", "value_projection", "filter_projection", "flatten", "pipe"]
+)
+"""Nodes of JMESPath's tree of which only the first child sees what the node itself sees."""
 _PLAIN_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 
 
@@ -135,19 +141,25 @@ def custom_mapper(expressions: Mapping[str, str]) -> Mapper:
         except RejectedError as error:  # who is told to map the file does so already
             raise RejectedError(str(error).replace(fields.WAY_OUT, WAY_OUT), kind=error.kind) from error
 
-    return Mapper(name="custom", family="custom", detect=_detect, map_trace=map_trace)
+    def detect(sample: Sequence[Any]) -> Detection:
+        return _detect(sample, readers.get("id"), places.get("id", ""))
+
+    return Mapper(name="custom", family="custom", detect=detect, map_trace=map_trace)
 
 
-def compile_expression(text: str, where: str) -> Expression:
+def compile_expression(text: str, where: str, *, names: Sequence[str] | None = None) -> Expression:
     """A JMESPath as a function from value to value.
 
-    Raises UsageError, which names `where`, for one that does not compile. The function raises RejectedError
-    where the expression cannot be evaluated over a value (`length(@)` of null).
+    Raises UsageError, which names `where`, for one that does not compile, or that asks for a field that is not among
+    `names`, all that a value can have. The function raises RejectedError where the expression cannot be evaluated over
+    a value (`length(@)` of null).
     """
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f'{where}: must be a JMESPath expression such as "request.id", not {fields.found(text)}')
     if _PLAIN_PATH.fullmatch(text.strip()):
-        return _plain_path(text.strip().split("."))
+        path = text.strip().split(".")
+        _require_known_names(path[:1], names, text, where)
+        return _plain_path(path)
     import jmespath  # noqa: PLC0415  (only who writes expressions pays for it)
     from jmespath.exceptions import JMESPathError, JMESPathTypeError  # noqa: PLC0415
 
@@ -157,6 +169,7 @@ def compile_expression(text: str, where: str) -> Expression:
         reason = " ".join(str(error).split())
         raise UsageError(f"{where}: {text!r} is not a JMESPath expression ({reason}); see jmespath.org") from error
     _require_known_functions(compiled.parsed, text, where)
+    _require_known_names(_asked_of(compiled.parsed), names, text, where)
 
     def evaluate(value: Any) -> Any:
         try:
@@ -251,8 +264,21 @@ def _require_one_conversation(expressions: Mapping[str, str]) -> None:
         )
 
 
-def _detect(sample: Any) -> Detection:
-    return Detection(0.0, "a custom mapping is chosen by format: custom, never guessed")
+def _detect(sample: Sequence[Any], read_id: Expression | None, place: str) -> Detection:
+    """Of a file for which it is configured: an expression for the id that finds none is one for something else."""
+    if read_id is None or not sample:
+        return Detection(1.0, "as configured")
+    for record in sample:
+        try:
+            if not fields.is_empty(read_id(record)):
+                return Detection(1.0, "as configured")
+        except RejectedError:  # the record will be rejected with that
+            return Detection(1.0, "as configured")
+    keys = list(dict.fromkeys(key for record in sample if isinstance(record, dict) for key in record))
+    has = f"they have {', '.join(keys[:_KEYS_SHOWN])}" if keys else "they are no objects"
+    return Detection(
+        0.0, f"{place} finds nothing in the first {len(sample)} records ({has}); correct it, or leave id out"
+    )
 
 
 # --- values -----------------------------------------------------------------------------------------------
@@ -389,3 +415,21 @@ def _require_known_functions(parsed: Any, text: str, where: str) -> None:
         given = len(node["children"])
         if given < len(signature) or (given > len(signature) and not is_variadic):
             raise UsageError(f"{where}: {text!r}: {node['value']}() takes {len(signature)} arguments, not {given}")
+
+
+def _require_known_names(asked: Iterable[str], names: Sequence[str] | None, text: str, where: str) -> None:
+    for name in asked:
+        if names is not None and name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(names)}"
+            raise UsageError(f"{where}: {text!r} asks for {name}, which no trace has; {hint}")
+
+
+def _asked_of(node: Any) -> Iterator[str]:
+    """The fields that an expression asks of the value itself, and not of what it found there."""
+    if node["type"] == "field":
+        yield node["value"]
+    children = [child for child in node["children"] if isinstance(child, dict)]
+    for child in children[:1] if node["type"] in _GOING_DEEPER else children:
+        if node["type"] != "expref":
+            yield from _asked_of(child)

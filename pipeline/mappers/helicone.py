@@ -63,6 +63,11 @@ _USAGE = _TOKENS | {"input_tokens": "input", "output_tokens": "output"}
 _COSTS = ("cost", "costUSD", "cost_usd")
 _MODELS = ("response_model", "model", "request_model", "model_override")
 _EVENTS = {"tool": "TOOL", "vector_db": "RETRIEVER"}
+_OF_CSV = frozenset(["response_id", "response_created_at", "request_created_at", "request_body", "latency"])
+_CSV = (
+    "a row of Helicone's CSV, which holds neither the answers nor the ids of the requests; export JSON lines: "
+    "npx @helicone/export --format jsonl --include-body"
+)
 _NO_CACHE = "00000000-0000-0000-0000-000000000000"
 _NO_BODY = "not in the export: run it with --include-body"
 
@@ -353,6 +358,8 @@ def _no_request(row: Mapping[str, Any]) -> RejectedError:
     if _is_page(row):
         way_out = "write the items of its `data` one per line: jq -c '.data[]' page.json"
         return RejectedError(f"this is a page of Helicone's API, not a request; {way_out}", kind="not_a_whole_trace")
+    if row.keys() >= _OF_CSV:
+        return RejectedError(f"this is {_CSV}", kind="not_a_whole_trace")
     return RejectedError(f"there is no request_id in this record; {_WAY_OUT}", kind="no_id")
 
 
@@ -360,6 +367,8 @@ def _score(row: dict[str, Any]) -> Score:
     if "request_id" not in row:
         if _is_page(row):
             return Score(0.2, "each record is a page of Helicone's API; write the items of its `data` one per line")
+        if row.keys() >= _OF_CSV:
+            return Score(0.2, f"each record is {_CSV}")
         return Score(0.0, "")
     own = len(row.keys() & _OWN)
     if "request_created_at" in row and own >= 5:

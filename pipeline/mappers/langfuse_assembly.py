@@ -21,6 +21,8 @@ observations name as their parent. It counts as the row where the row itself is 
 | usageDetails, totalCost of all | tokens, cost: their sums, as in Langfuse (and as with a row of the trace) |
 | updatedAt of observations and scores | revision |
 
+Observations of the legacy table repeat nothing of their trace: without its row it is partial, and a guess by them.
+
 A root has no parent, or isRootObservation says it is one although the parent it names never came to Langfuse.
 
 Left out of the spans: what repeats the trace (the fields above, where the value is the same), bookmarked and public
@@ -56,6 +58,11 @@ _CONTEXT = (
 )
 _JSON = ("usageDetails", "costDetails", "modelParameters", "toolDefinitions", "toolCalls", "toolCallNames")
 """What files of texts only (CSV) write as JSON."""
+_OF_ENRICHED = frozenset([
+    "sessionId", "session_id", "userId", "user_id", "traceName", "trace_name", "isRootObservation",
+    "is_root_observation",
+])
+"""Where it repeats its trace, an observation has one of these, be it empty. Those of the legacy table have none."""
 # fmt: on
 _DEFAULTS = {"bookmarked": False, "public": False}
 _OF_STAND_INS = {"type": "SPAN", "level": "DEFAULT", "isRootObservation": True, "totalCost": 0}
@@ -67,9 +74,11 @@ def assemble(records: Iterable[Any]) -> Trace | None:
     wholes: list[dict[str, Any]] = []
     observations: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
+    is_enriched = False
     for record in records:
         kind = kind_of(record)
         if kind is Kind.OBSERVATION:
+            is_enriched = is_enriched or not _OF_ENRICHED.isdisjoint(record)
             observations.append(_stated(record))
         elif kind is Kind.SCORE:
             scores.append(_stated(record))
@@ -84,6 +93,8 @@ def assemble(records: Iterable[Any]) -> Trace | None:
         trace = _joined(_row_of(stand_in), [], observations, scores)
     else:
         trace = _of_observations(observations, scores)
+        if not is_enriched:
+            trace = replace(trace, partial=trace.partial or "the trace's own row is not in the export")
     newest = max((time_in(score, "updatedAt", "updatedAt") or "" for score in scores), default="")
     return replace(trace, revision=newest) if newest > (trace.revision or "") else trace
 

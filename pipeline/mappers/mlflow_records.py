@@ -113,7 +113,8 @@ def score(row: dict[str, Any]) -> Score:
         if "data" in row:
             return Score(0.5, "objects of info and data, without what MLflow writes in info")
     keys = row.keys()
-    if keys >= {"trace_id", "trace_metadata"} or keys >= {"request_id", "request_metadata"}:
+    is_row = keys >= {"trace_id", "trace_metadata"} or keys >= {"request_id", "request_metadata"}
+    if is_row and len(keys & {*_NAMES, "spans", "trace"}) > len(("its id", "its metadata")):
         return Score(0.95, "rows of MLflow's search_traces()")
     if keys & {"trace_id", "request_id"} and _looks_whole(row.get("trace")):
         return Score(0.95, "rows with an MLflow trace (trace)")

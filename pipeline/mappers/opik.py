@@ -1,5 +1,7 @@
 """Comet Opik's exported traces: the files `trace_<id>.json` of `opik export WORKSPACE PROJECT traces` or `all`.
 
+Of its CSV: opik_rows.py.
+
 A file is `{"trace": {…}, "spans": […], "attachments": […], "downloaded_at": …, "project_name": …}`: two dumps of
 the API's objects, in which whatever is absent stands as null and a time as "2026-08-22 08:00:00.123456+00:00".
 
@@ -50,11 +52,11 @@ failed inside a trace which went on is no failure); else PENDING where it has no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.errors import RejectedError
-from pipeline.mappers import fields
+from pipeline.mappers import fields, opik_rows
 from pipeline.mappers.mapper import Detection, Mapper
 from pipeline.mappers.nested_json import unwrap
 from pipeline.mappers.scoring import Score, judge
@@ -81,12 +83,14 @@ _OF_TRACE = _SHARED | {"thread_id", "tags", "environment", "duration"}
 _OF_SPAN = _SHARED | {"parent_span_id", "type", "model", "created_at"}
 _REPEATED = ("project_id", "source", "environment", "created_by", "last_updated_by")
 _BESIDE = frozenset(["trace", "spans", "downloaded_at", "project_name"])
-_WAY_OUT = "give the files trace_<id>.json of opik export"
+_WAY_OUT = "give the files trace_<id>.json or trace_<id>.csv of opik export"
 
 
 def map_trace(record: Any) -> Trace:
     """One whole trace. Raises RejectedError, naming the field and the way out."""
     row = fields.object_of(record)
+    if opik_rows.is_row(row):  # without a trace_id, or it would be a piece
+        raise RejectedError(f"trace_id is missing or empty; {fields.WAY_OUT}", kind="no_id")
     trace = row.get("trace")
     if not isinstance(trace, dict):
         raise _no_trace(row)
@@ -142,6 +146,11 @@ def map_trace(record: Any) -> Trace:
         origin={"format": "opik"} if project is None else {"format": "opik", "project": project},
         revision=max((updated_at or "", *revisions)) or None,
     )
+
+
+def assemble(rows: Iterable[Any]) -> Trace:
+    """The rows of one trace in a CSV."""
+    return map_trace(opik_rows.put_together(rows))
 
 
 def detect(sample: Sequence[Any]) -> Detection:
@@ -305,6 +314,8 @@ def _no_trace(row: Mapping[str, Any]) -> RejectedError:
 
 
 def _score(row: dict[str, Any]) -> Score:
+    if opik_rows.is_row(row):
+        return Score(0.97, "rows of exported Opik traces (trace_id, span_id, …)")
     trace = row.get("trace")
     if not isinstance(trace, dict):
         what = _other_kind(row)
@@ -318,4 +329,11 @@ def _score(row: dict[str, Any]) -> Score:
     return Score(0.3, "records with trace and spans, and nothing in the trace that Opik writes")
 
 
-MAPPER = Mapper(name="opik", family="opik", detect=detect, map_trace=map_trace)
+MAPPER = Mapper(
+    name="opik",
+    family="opik",
+    detect=detect,
+    map_trace=map_trace,
+    piece_of=opik_rows.piece_of,
+    assemble=assemble,
+)

@@ -19,7 +19,7 @@ test case id here, so none can be sent. The `metadata` of a session holds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 from urllib.parse import quote_plus
@@ -66,15 +66,19 @@ def session_mapper(
 
     The trace comes without what `redaction` takes out; what the configuration's expressions make is cleaned here.
 
-    What it is told by name beside these (traces, is_young, missing, has_earlier_parts) stands in the session as it is.
+    `trace_ids` are those that a conversation is made of. What it is told by name beside these (traces, is_young,
+    missing, has_earlier_parts) stands in the session as it is.
 
     `over_record`: expressions see the record (format: custom) instead of the trace.
     `extent`: beyond the session itself, its turns and spans are written as such, and the context holds the system
     prompt instead of what was said.
-    Raises UsageError for an expression that does not compile.
+    Raises UsageError for an expression that does not compile, or asks for what no trace has.
     """
-    context_of = compile_expression(config.context, "mapping.context") if config.context else None
-    extra = {key: compile_expression(text, f"mapping.metadata.{key}") for key, text in config.metadata.items()}
+    names = None if over_record else Trace.__struct_fields__
+    context_of = compile_expression(config.context, "mapping.context", names=names) if config.context else None
+    extra = {
+        key: compile_expression(text, f"mapping.metadata.{key}", names=names) for key, text in config.metadata.items()
+    }
     if "trace_import" in extra:
         raise UsageError("mapping.metadata.trace_import: this key is taken by the mark that the import adds itself")
 
@@ -85,6 +89,7 @@ def session_mapper(
         repairs: Mapping[str, int],
         family: str,
         format: str,
+        trace_ids: Iterable[str] = (),
         **assembled: Any,
     ) -> SessionImport:
         seen = (redaction.dropped(data) if over_record else plain(trace)) if context_of or extra else None
@@ -103,7 +108,8 @@ def session_mapper(
             metadata |= untold(trace)
         is_numbered = trace.id is None or not trace.id_is_unique
         trace_id = _content_id(data) if is_numbered else trace.id
-        full_id = _fill_template(config.custom_id, trace, source_name or family, trace_id or "", format)
+        source = source_name or family
+        full_id = _fill_template(config.custom_id, trace, source, trace_id or "", format)
         custom_id = _safe_id(full_id, MAX_CUSTOM_ID - (_ROOM_FOR_NUMBER if is_numbered else 0))
         if custom_id != full_id:
             metadata["custom_id"] = full_id
@@ -129,6 +135,14 @@ def session_mapper(
             spans=sum([len(turn.spans) for turn in trace.turns]),
             parts=parts,
             partial=trace.partial,
+            also_alone=tuple(
+                [
+                    id
+                    for one in trace_ids
+                    if (id := _safe_id(_fill_template(config.custom_id, trace, source, one, format), MAX_CUSTOM_ID))
+                    != custom_id
+                ]
+            ),
             **assembled,
             is_mended=is_mended,
             size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000 + _size(content),

@@ -187,7 +187,8 @@ def archive_at(place: Place, max_bytes: int, slot: Slot) -> Archive:
 
 def _too_much(max_bytes: int) -> BrokenStreamError:
     """A bomb, or simply more than the configuration allows."""
-    return BrokenStreamError("too_much", f"this archive holds more than {max_bytes} bytes (source.max_archive_bytes)")
+    held = f"this archive holds more than {max_bytes:,} bytes of content"
+    return BrokenStreamError("too_much", f"{held}, and what follows was not read; raise source.max_archive_bytes")
 
 
 class _Content(io.RawIOBase):

@@ -24,10 +24,10 @@ _SHORTEST_NUMBER = 10**7
 class Redaction:
     """What the configuration wants out. Counts what it does; not to be shared between runs."""
 
-    def __init__(self, config: MappingConfig, *, salt: bytes = b"") -> None:
-        """Raises UsageError for a pattern or path that is none."""
+    def __init__(self, config: MappingConfig, *, salt: bytes = b"", over_record: bool = False) -> None:
+        """`over_record`: paths may be those of a record, too. Raises UsageError for a pattern or path that is none."""
         self._rules = rules_of(config.redact)
-        self._paths = {parse_path(text): text for text in config.drop}
+        self._paths = {parse_path(text, is_of_trace=not over_record): text for text in config.drop}
         self._is_content_free = config.content == "none"
         self._salt = salt
         rules = [*(rule.name for rule in self._rules), *self._paths.values(), *["content"] * self._is_content_free]

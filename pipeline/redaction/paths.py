@@ -1,11 +1,13 @@
 """Places in a trace that are dropped: `metadata.customer`, `turns[*].spans[*].input`, `**.password`.
 
 A path is keys with dots between them. `*` or `[*]` stands for any key or item, `**` for any depth, `["a.b"]` for a
-key that has dots itself. Fields of a trace are those of pipeline.models.Trace; one that is dropped is empty.
+key that has dots itself; they lead into JSON inside a text, too. Fields of a trace are those of pipeline.models.Trace;
+one that is dropped is empty.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,6 +16,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from pipeline.errors import UsageError
+from pipeline.mappers import fields
+from pipeline.mappers.nested_json import unwrap
 from pipeline.models import Span, Trace, Turn
 
 _SEGMENT = re.compile(r"""\[\*\]|\["([^"]+)"\]|\[(\d+)\]|([^.\[\]"]+)""")
@@ -29,8 +33,8 @@ _FIELDS: Mapping[type, tuple[str, ...]] = {
 Path = tuple[str, ...]
 
 
-def parse_path(text: str, where: str = "mapping.drop") -> Path:
-    """The segments of a path. Raises UsageError for what is none, or names what must stay."""
+def parse_path(text: str, where: str = "mapping.drop", *, is_of_trace: bool = True) -> Path:
+    """The segments of a path. Raises UsageError for what is none, or names what must stay, or what no trace has."""
     segments: list[str] = []
     rest = text.strip()
     while rest:
@@ -46,7 +50,23 @@ def parse_path(text: str, where: str = "mapping.drop") -> Path:
         )
     if segments[0] in _KEPT[Trace] and len(segments) == 1:
         raise UsageError(f"{where}: {segments[0]} cannot be dropped: a session is known by it")
+    if is_of_trace:
+        _require_fields(segments, text, where)
     return tuple(segments)
+
+
+def _require_fields(segments: list[str], text: str, where: str) -> None:
+    """A path that is misspelled keeps nothing back, and what it was to keep back would be on the server."""
+    for kind, deeper in ((Trace, "turns"), (Turn, "spans"), (Span, "")):
+        if not segments or segments[0] in ("*", "**"):
+            return
+        if segments[0] not in _FIELDS[kind]:
+            nearest = difflib.get_close_matches(segments[0], _FIELDS[kind], n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(_FIELDS[kind])}"
+            raise UsageError(f"{where}: {text!r}: no {kind.__name__.lower()} has {segments[0]}; {hint}")
+        if segments[0] != deeper or segments[1:2] == ["**"]:
+            return
+        segments = segments[2:]  # behind the list, and which of it
 
 
 def without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:
@@ -71,7 +91,17 @@ def without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:
             else:
                 items.append(without(inner, below, counts) if below else inner)
         return type(value)(items) if isinstance(value, (list, tuple)) and type(value) in (list, tuple) else items
-    return value
+    return _text_without(value, paths, counts) if isinstance(value, str) else value
+
+
+def _text_without(text: str, paths: Mapping[Path, str], counts: Counter[str]) -> str:
+    """JSON inside a text (the arguments of a call, say) is looked into; where nothing is found, the text stays."""
+    inner = unwrap(text)
+    if isinstance(inner, str):
+        return text
+    before = counts.total()
+    kept = without(inner, paths, counts)
+    return fields.json_text(kept) if counts.total() != before else text
 
 
 def _trace_without(value: Any, paths: Mapping[Path, str], counts: Counter[str]) -> Any:

@@ -2,7 +2,7 @@
 
 | rule | finds |
 |---|---|
-| email | addresses, also with letters beyond ASCII |
+| email | addresses, also with letters beyond ASCII, and in URLs (`ann%40example.com`) |
 | phone | international numbers (+34 …, 0034 …) and (555) 123-4567 |
 | card | 13 to 19 digits, in groups or not, whose check digit is right (Luhn) |
 | iban | account numbers whose check digits are right (ISO 13616) |
@@ -232,7 +232,7 @@ def _is_ip(text: str) -> bool:
 _DIGITS = "1203456789"
 _READY: Mapping[str, tuple[str, Callable[[str, Any], Spans], str]] = {
     "token": (_TOKEN, _group, ""),
-    "email": (r"[\p{L}\p{N}._%+'-]+@[\p{L}\p{N}](?:[\p{L}\p{N}-]*\.)+\p{L}{2,}", _whole, "@"),
+    "email": (r"[\p{L}\p{N}._%+'-]+(?:@|%40)[\p{L}\p{N}](?:[\p{L}\p{N}-]*\.)+\p{L}{2,}", _whole, "@%"),
     "iban": (_IBAN_BEGINS, _iban, _DIGITS),
     "card": (_CARD_RUN, _cards, _DIGITS),
     "phone": (_PHONE_BEGINS, _phone, _DIGITS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,13 @@ def summarise(
     found: Found | None = None,
     redacted: Mapping[str, int] = MappingProxyType({}),
     open_elsewhere: Mapping[str, int] = MappingProxyType({}),
+    ids_not_met: Collection[str] = (),
+    also_alone: tuple[int, Sequence[str]] = (0, ()),
 ) -> dict[str, Any]:
     """The content of summary.json (design.md, section 3)."""
+    has_read_all = not run.is_continued and all(source.state in ("read", "done") for source in sources)
+    if not has_read_all:  # they may be in what this run, or this process of it, did not read
+        ids_not_met = ()
     return {
         "run_id": run.id,
         "started_at": run.started_at,
@@ -73,6 +78,8 @@ def summarise(
             "sessions": sum(open_elsewhere.values()),
             "files": sorted(open_elsewhere)[:LEFT_OUT_SHOWN],
         },
+        "ids_not_met": {"count": len(ids_not_met), "ids": sorted(ids_not_met)[:LEFT_OUT_SHOWN]},
+        "also_alone": {"count": also_alone[0], "ids": list(also_alone[1])},
         "redacted": dict(sorted(redacted.items())),
         "left_out": _counted(found.left_out if found else ()),
         "incomplete": _counted(found.incomplete if found else ()),

@@ -45,6 +45,23 @@ def test_files_without_a_record_are_named(importer: Importer, verb: str) -> None
     assert "1 file holds no records: empty.jsonl\n" in importer.run(importer.home / "in", verb=verb).out
 
 
+def test_a_plan_for_an_emulator_does_not_name_another_target(importer: Importer) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    done = importer.run(source, options=["--emulator"], verb="plan")
+    assert done.out.startswith("Plan for an emulator; nothing was sent"), done.out
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_ids_that_are_nowhere_are_named(importer: Importer, verb: str) -> None:
+    source = write_jsonl(importer.home / "in" / "a.jsonl", [make_trace(1), make_trace(2)])
+    (importer.home / "ids.txt").write_text("trace-1\ntrace-l\n")
+    options = ["--ids", str(importer.home / "ids.txt")]
+    assert "1 of the ids were met nowhere: trace-l\n" in importer.run(source, options=options, verb=verb).out
+    if verb == "run":  # a file that is done may have had it
+        write_jsonl(importer.home / "in" / "b.jsonl", [make_trace(3)])
+        assert "met nowhere" not in importer.run(importer.home / "in", options=options).out
+
+
 def test_rejects_of_files_with_one_name_are_told_apart(importer: Importer) -> None:
     for name in ("a/x/log.jsonl", "b/x/log.jsonl", "c/other.jsonl"):
         write_jsonl(importer.home / "in" / name, [make_trace(1), "{torn"])
@@ -155,6 +172,23 @@ def test_who_maps_the_file_already_is_not_told_to(importer: Importer, emulator: 
         assert "or the expression in mapping.trace" in done.out
         assert "format: custom" not in done.out
         check_invariants(emulator, importer.last)
+
+
+def test_an_expression_for_the_id_that_finds_none_imports_nothing(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    write_jsonl(importer.home / "a.jsonl", [{"q": 1, "key": "r1"}, {"q": 2, "key": "r2"}])
+    config = importer.home / "c.yaml"
+    text = "source: {paths: [a.jsonl], format: custom}\ntarget: {version_id: ver_123}\n"
+    text += "mapping: {trace: {id: kye, input: q}}"
+    config.write_text(text)
+    done = importer.run(options=[str(config)])
+    assert done.code == 2
+    assert "mapping.trace.id (kye) finds nothing in the first 2 records (they have q, key)" in done.err
+    assert not posts(emulator)
+    config.write_text(text.replace("kye", "key"))
+    assert importer.run(options=[str(config)]).code == 0
+    check_invariants(emulator, importer.last)
 
 
 def test_a_preflight_that_waits_says_until_when(importer: Importer, emulator: RunningEmulator) -> None:

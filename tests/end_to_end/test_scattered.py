@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -240,6 +241,44 @@ def test_rejected_traces_can_be_given_again_from_the_rejects(importer: Importer,
     rejects.write_bytes((importer.last / "rejects.jsonl").read_bytes())
     assert importer.run(rejects, options=["--retry-rejected"]).code == 0
     assert read_summary(importer.last)["outcomes"] == {"created": 1}
+
+
+def test_a_trace_that_was_imported_before_it_named_its_conversation_is_told(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    options = ["--session-per", "conversation"]
+    write_jsonl(importer.home / "in" / "1.jsonl", [observation(1, 1, minute=5), observation(2, session_id="c-2")])
+    importer.run(importer.home / "in", options=options)
+    write_jsonl(
+        importer.home / "in" / "2.jsonl",
+        [observation(1, minute=5, session_id="c-2"), observation(3, session_id="c-3"), observation(4)],
+    )
+    told = "1 sessions hold a trace that was imported before it named its conversation"
+    plan = importer.run(importer.home / "in", options=options, verb="plan")
+    done = importer.run(importer.home / "in", options=options)
+    for each in (plan, done):
+        assert re.search(rf"{told}, .*: langfuse:t-1\n", each.out), each.out
+    assert check_invariants(emulator, importer.last)["also_alone"] == {"count": 1, "ids": ["langfuse:t-1"]}
+    [row] = [row for row in read_manifest(importer.last) if row["conversation_id"] == "c-2"]
+    assert (row["outcome"], row["error_kind"]) == ("changed", "updated")
+    assert row["error"] == "imported before they named this conversation, and still there: langfuse:t-1"
+    write_jsonl(importer.home / "in" / "3.jsonl", [observation(5, session_id="c-3")])
+    assert told not in importer.run(importer.home / "in", options=options).out
+
+
+@pytest.mark.parametrize("name", ["0/mended.jsonl", "zz/mended.jsonl"])
+def test_a_mended_record_counts_wherever_its_file_lies(
+    importer: Importer, emulator: RunningEmulator, name: str
+) -> None:
+    write_jsonl(importer.home / "in" / "a.jsonl", [observation(1), observation(1, 1, usage_details=["three"])])
+    assert importer.run(importer.home / "in").code == 3
+    rejects = read_rejects(importer.last)
+    assert [reject["stage"] for reject in rejects] == ["assemble", "assemble"]
+    rejects[1]["record"]["usage_details"] = {"total": 3}
+    done = importer.run(write_jsonl(importer.home / name, rejects))
+    assert done.code == 0, done.out
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1}
+    assert sent(emulator)["langfuse:t-1"]["metadata"]["tokens"] == {"total": 3}
 
 
 def test_a_root_that_comes_later_completes_the_session(importer: Importer, emulator: RunningEmulator) -> None:

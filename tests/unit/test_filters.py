@@ -59,6 +59,14 @@ def test_ids_are_of_traces_or_conversations(tmp_path: Path) -> None:
     assert [wants(trace, b"") is Verdict.WANTED for trace in traces] == [True, True, False, False]
 
 
+def test_ids_that_nothing_had_are_known() -> None:
+    wants = trace_filter(SourceConfig(paths=("a",), ids=("t1", "c7", "typo"), since="2026-08-22"), NOW)
+    assert wants
+    for trace in (make_trace("t1", started_at="2020-01-01T00:00:00.000000Z"), make_trace("t2", conversation_id="c7")):
+        assert wants(trace, b"") is Verdict.FILTERED  # by its time; the id is there all the same
+    assert wants.ids_not_met == {"typo"}
+
+
 def test_where_sees_the_trace_and_follows_jmespaths_truth() -> None:
     trace = make_trace(environment="production", tags=("a", "b"), cost=0.0)
     assert verdict(trace, where="environment == 'production' && contains(tags, 'b')") is Verdict.WANTED
@@ -69,6 +77,28 @@ def test_where_sees_the_trace_and_follows_jmespaths_truth() -> None:
         verdict(trace, where="length(user_id) > `3`")
     with pytest.raises(UsageError, match=r"source\.where"):
         verdict(trace, where="turns[")
+
+
+@pytest.mark.parametrize(
+    "where", ["enviroment", "enviroment == 'prod'", "enviroment.x[0] || name", "contains(enviroment, 'a') && !name"]
+)
+def test_where_may_not_ask_for_what_no_trace_has(where: str) -> None:
+    with pytest.raises(UsageError, match=r"source\.where: .* asks for enviroment, .* did you mean environment\?"):
+        trace_filter(SourceConfig(paths=("a",), where=where), NOW)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "metadata.anything.at_all == 'x' && turns[?whatever].spans[].else | [0]",
+        "sort_by(turns, &latency_ms)[-1].cost",
+        "@.cost",
+        "{a: name, b: tags[*].x}.a",
+        "metadata | plan || [environment, `1`][0]",
+    ],
+)
+def test_where_may_ask_for_anything_inside_of_what_a_trace_has(where: str) -> None:
+    assert trace_filter(SourceConfig(paths=("a",), where=where), NOW) is not None
 
 
 def test_a_sample_is_stable_and_grows() -> None:

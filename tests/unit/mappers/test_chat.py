@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import RejectedError
 from pipeline.mappers.chat import MAPPER
+from pipeline.mappers.detect import detect_format, doubt
 from pipeline.models import Status, Trace, Turn
 
 QUESTION = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
@@ -184,3 +185,31 @@ def test_no_text_is_lost(pairs: list[tuple[str, str]]) -> None:
         found += [turn.input or "", *(span.output for span in turn.spans), turn.output or ""]
     assert all(any(text in place for place in found) for _, text in pairs)
     assert sum(map(len, found)) >= sum(len(text) for _, text in pairs)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"type": "human", "content": "q"}, {"type": "ai", "content": "a"}],
+        [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+    ],
+)
+def test_a_list_of_messages_is_a_conversation_too(messages: list[Any]) -> None:
+    assert detect_format([messages]).is_sure
+    trace = MAPPER.map_trace(messages)
+    assert trace is not None
+    assert trace.turns == (Turn(input="q", output="a"),)
+    assert trace.metadata == {}
+
+
+def test_a_type_that_is_no_role_stays_with_its_message() -> None:
+    trace = MAPPER.map_trace({"messages": [{"role": "user", "type": "message", "content": "q"}]})
+    assert trace is not None
+    assert trace.metadata["chat"]["message_fields"] == [{"index": 0, "type": "message"}]
+
+
+def test_files_of_one_message_a_record_say_the_way_out() -> None:
+    for message in ({"role": "user", "content": "q"}, {"type": "human", "content": "q"}):
+        guess = detect_format([message, message])
+        assert not guess.is_sure
+        assert "jq -c '{id: input_filename, messages: .}'" in doubt(guess)

@@ -176,6 +176,24 @@ def test_a_record_without_a_conversation_is_rejected(expressions: dict[str, str]
         custom_mapper(expressions).map_trace(record)
 
 
+@pytest.mark.parametrize("expression", ["requestid", "customer.idd", "requestid || other"])
+def test_a_file_in_which_the_id_is_never_found_is_not_what_the_mapping_is_for(expression: str) -> None:
+    detect = custom_mapper({"id": expression, "input": "ask"}).detect
+    record = {"request_id": "r1", "ask": "q", "customer": {"id": 3}}
+    found = detect([record, record | {"more": 1}])
+    assert found.confidence == 0.0
+    assert found.reason == (
+        f"mapping.trace.id ({expression}) finds nothing in the first 2 records (they have request_id, ask, customer, "
+        "more); correct it, or leave id out"
+    )
+    assert detect([record, {"requestid": 0, "customer": {"idd": 0}}]).confidence == 1.0
+    assert detect([]).confidence == 1.0
+
+
+def test_without_an_expression_for_the_id_any_file_will_do() -> None:
+    assert custom_mapper({"input": "ask"}).detect([{"ask": "q"}]).confidence == 1.0
+
+
 def test_messages_do_not_quote_the_record() -> None:
     with pytest.raises(RejectedError) as caught:
         mapped({"q": "my secret"}, name="abs(q)")

@@ -448,3 +448,16 @@ def test_other_logs_with_a_request_id_are_not_taken_for_helicone(record: Any) ->
 
 def test_a_page_of_the_api_is_named() -> None:
     assert "a page of Helicone's API" in doubt(detect_format([{"data": [row()], "error": None}]))
+
+
+def test_its_csv_has_no_answers_and_says_which_export_has() -> None:
+    header = (
+        "response_id response_created_at response_status request_created_at request_body request_properties "
+        "request_user_id model prompt_tokens completion_tokens latency cost"
+    )
+    row = dict.fromkeys(header.split(), "1")
+    guess = detect_format([row])
+    assert not guess.is_sure
+    assert "--format jsonl --include-body" in doubt(guess)
+    with pytest.raises(RejectedError, match="holds neither the answers nor the ids"):
+        MAPPER.map_trace(row)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RejectedError
+from pipeline.facts import contains, facts
 from pipeline.mappers.langfuse import MAPPER
 from pipeline.mappers.langfuse_assembly import assemble
 from pipeline.models import Span, Status, Trace, Turn
@@ -123,6 +124,14 @@ class TestObservationsAlone:
         assert trace.partial is None
         assert trace.turns[0].spans[0].parent_id is None
         assert trace.turns[0].spans[0].metadata["langfuse"] == {"physicalParentObservationId": "http"}
+
+    def test_those_of_the_legacy_table_are_partial_until_the_row_of_their_trace_comes(self) -> None:
+        observation = legacy_row(input="by the root", output="by the root")
+        alone = one(observation)
+        whole = one(observation, trace_row(input="q", output="a"))
+        assert alone.partial == "the trace's own row is not in the export"
+        assert whole.partial is None
+        assert contains(facts(whole), facts(alone))
 
     def test_a_missing_parent_marks_the_trace_as_partial(self) -> None:
         trace = one(v2_row(parent_observation_id="gone", is_root_observation=False))

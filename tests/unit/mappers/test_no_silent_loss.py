@@ -44,6 +44,7 @@ NOT_KEPT: dict[str, set[str]] = {
     "langfuse": {"project_id"},
     "langsmith": {"dotted_order", "inputs_preview"},
     "langsmith-dataset": set(),
+    "langsmith-fetch": set(),
     "otlp": {"schemaUrl", "schema_url"},
     "openinference": {"id"},
     "opik": {"downloaded_at"},

@@ -3,12 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.errors import RejectedError
 from pipeline.mappers import MAPPERS
 from pipeline.mappers.detect import detect_format, doubt
 from pipeline.mappers.opik import MAPPER
 from pipeline.models import Span, Status, Trace, Turn
+from tests.unit.mappers.assembling import traces_of
 
 # Every field of opik 2.2.122's TracePublic and SpanPublic, as `opik export` dumps them where nothing is set.
 NO_TRACE = dict.fromkeys(
@@ -282,3 +284,62 @@ def test_exports_are_recognised(record: Any) -> None:
 def test_other_formats_are_not_taken_for_opik(record: Any) -> None:
     guess = detect_format([record])
     assert not (guess.is_sure and guess.mapper is MAPPERS["opik"])
+
+
+class TestCsv:
+    """`opik export … --format csv`: the file that opik itself would write, read as any CSV is."""
+
+    def rows(self, exported: dict[str, Any]) -> list[dict[str, Any]]:
+        def flat(value: dict[str, Any], path: str) -> dict[str, str]:
+            cells: dict[str, str] = {}
+            for key, inner in value.items():
+                whole = f"{path}_{key}"
+                text = "" if inner is None else str(inner)
+                cells |= flat(inner, whole) if isinstance(inner, dict) else {whole: text}
+            return cells
+
+        trace, spans = exported["trace"], exported["spans"]
+        nothing = {f"span_{key}": "" for key in trace} | {"span_parent_span_id": ""}
+        rows = [flat(trace, "trace") | (flat(each, "span") if each else nothing) for each in spans or [None]]
+        return [{column: cell or None for column, cell in row.items()} for row in rows]
+
+    def test_the_rows_of_a_trace_are_what_the_json_says(self) -> None:
+        exported = export(
+            span(usage={"prompt_tokens": 9, "completion_tokens": 3}),
+            span(id="s-2", parent_span_id="s-1", type="tool", output=None, usage=None, tags=["x"]),
+            input={"question": "hi", "user_name": "ann"},
+            error_info=CRASH,
+        )
+        [trace] = traces_of(MAPPER, self.rows(exported))
+        expected = MAPPER.map_trace(exported)
+        assert expected is not None
+        metadata = {"plan": "free", "opik": expected.metadata["opik"] | {"span_count": "1"}}
+        assert trace == replace(expected, metadata=metadata)
+
+    def test_a_trace_without_spans_is_one_row(self) -> None:
+        rows = self.rows(export(metadata=None, experiment={"id": "e"}))
+        [trace] = traces_of(MAPPER, rows)
+        assert (trace.id, trace.turns[0].input, trace.turns[0].spans) == ("t-1", {"question": "hi"}, ())
+        assert trace.metadata["opik"]["experiment"] == {"id": "e"}
+        guess = detect_format(rows)
+        assert guess.is_sure
+        assert guess.mapper is MAPPER
+
+    def test_lists_are_read_as_python_wrote_them(self) -> None:
+        messages = [{"role": "user", "content": 'it\'s "hi"'}, {"n": 1, "ok": True, "no": None}]
+        exported = export(input={"messages": messages}, output=messages, metadata="[draft]")
+        [trace] = traces_of(MAPPER, self.rows(exported))
+        assert trace.turns[0].input == {"messages": messages}
+        assert trace.turns[0].output == messages
+        assert trace.metadata["metadata"] == "[draft]"
+
+    def test_of_two_exports_the_newer_one_counts(self) -> None:
+        old = self.rows(export(span(output={"a": "old"}), name="old"))
+        new = self.rows(export(span(output={"a": "new"}), name="new", last_updated_at="2026-08-23 08:00:02+00:00"))
+        for order in (old + new, new + old):
+            [trace] = traces_of(MAPPER, order)
+            assert (trace.name, trace.turns[0].spans[0].output) == ("new", {"a": "new"})
+
+    def test_a_row_without_the_id_of_its_trace_is_rejected(self) -> None:
+        with pytest.raises(RejectedError, match="trace_id is missing"):
+            traces_of(MAPPER, self.rows(export(id=None)))

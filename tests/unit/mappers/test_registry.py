@@ -32,7 +32,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_built_in_mappers_are_found_by_name() -> None:
     names = {"langfuse", "langsmith", "langsmith-dataset", "openinference", "mlflow", "opik", "helicone", "chat"}
-    names |= {"braintrust", "weave", "datadog", "otlp"}
+    names |= {"braintrust", "weave", "datadog", "otlp", "langsmith-fetch"}
     assert {name: find_mapper(name).name for name in MAPPERS} == {name: name for name in names}
 
 
@@ -61,7 +61,7 @@ def test_detection_may_ask_for_all_that_is_installed() -> None:
         (
             "zzz",
             "known are auto, braintrust, chat, custom, datadog, helicone, langfuse, langsmith, langsmith-dataset, "
-            "mlflow, openinference, opik, otlp, weave",
+            "langsmith-fetch, mlflow, openinference, opik, otlp, weave",
         ),
         ("custom", "needs mapping.trace"),
     ],

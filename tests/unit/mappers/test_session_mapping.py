@@ -176,7 +176,7 @@ def test_the_context_is_what_the_expression_says(expression: str, context: Any) 
     assert body_of(trace, mapping={"context": expression})["context"] == context
 
 
-@pytest.mark.parametrize("expression", ["nowhere", "turns", "length(turns)", "cost", "`true`"])
+@pytest.mark.parametrize("expression", ["metadata.nowhere", "turns", "length(turns)", "cost", "`true`"])
 def test_a_context_that_is_neither_text_nor_object_is_a_reject(expression: str) -> None:
     with pytest.raises(RejectedError) as caught:
         make_session(make_trace(cost=0.5), mapping={"context": expression})
@@ -189,7 +189,9 @@ def test_expressions_of_a_custom_mapping_see_the_record() -> None:
 
 
 def test_metadata_expressions_add_keys() -> None:
-    body = body_of(make_trace(turns=3), mapping={"metadata": {"turn_count": "length(turns)", "none": "nowhere"}})
+    body = body_of(
+        make_trace(turns=3), mapping={"metadata": {"turn_count": "length(turns)", "none": "metadata.nowhere"}}
+    )
     assert body["metadata"]["turn_count"] == 3
     assert body["metadata"]["none"] is None
 
@@ -197,6 +199,13 @@ def test_metadata_expressions_add_keys() -> None:
 def test_the_mark_cannot_be_written_by_the_config() -> None:
     with pytest.raises(UsageError, match="trace_import"):
         make_session(mapping={"metadata": {"trace_import": "name"}})
+
+
+@pytest.mark.parametrize("mapping", [{"context": "metdata.k"}, {"metadata": {"k": "metdata.k"}}])
+def test_an_expression_over_the_trace_may_not_ask_for_what_no_trace_has(mapping: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"asks for metdata, .* did you mean metadata\?"):
+        make_session(mapping=mapping)
+    assert make_session(data={"metdata": {"k": "v"}}, mapping=mapping, over_record=True)
 
 
 def test_an_expression_that_does_not_compile_is_named() -> None:

@@ -59,6 +59,13 @@ OPIK = {
     for key in ("project_id", "name", "start_time", "end_time", "input", "output", "metadata", "tags", "error_info",
                 "usage", "total_estimated_cost", "duration", "last_updated_at")
 } | {"id": "t1", "thread_id": "c", "environment": "e", "feedback_scores": [{"name": "n", "value": 1}]}  # fmt: skip
+OPIK_ROW = {
+    "trace_id": "t1", "trace_start_time": "2026-08-22 08:00:00.250000+00:00", "trace_input_q": "hi",
+    "trace_tags": "['a']", "trace_metadata": None, "trace_usage_total_tokens": "3",
+    "trace_last_updated_at": "2026-08-22 08:00:02+00:00", "span_id": "s1", "span_trace_id": "t1",
+    "span_parent_span_id": None, "span_start_time": "2026-08-22 08:00:00+00:00",
+    "span_end_time": "2026-08-22 08:00:01+00:00", "span_type": "llm", "span_project_name": "n",
+}  # fmt: skip
 HELICONE = {
     "request_id": "r1", "request_created_at": "2026-08-22 08:00:00.250", "response_created_at": "2026-08-22 08:00:01",
     "response_status": 200, "request_user_id": "u", "delay_ms": 750, "cost": 0.1, "prompt_tokens": "12",
@@ -273,6 +280,17 @@ VALID: dict[str, list[Any]] = {
         {**RUN, "child_runs": [{"id": "r3", "name": "n", "run_type": "chain", "child_runs": [CHILD_RUN]}]},
         {**UPDATE, "dotted_order": RUN["dotted_order"]},
     ],
+    "langsmith-fetch": [
+        {
+            "trace_id": "t1", "thread_id": None, "feedback": [{"key": "k", "score": 1}],
+            "messages": [{"type": "human", "content": "q", "id": "m1"}, {"type": "ai", "content": "a"}],
+            "metadata": {
+                "status": "error", "start_time": "2026-08-22T08:00:00", "end_time": None, "duration_ms": 5,
+                "custom_metadata": {"thread_id": "c", "user_id": "u", "ls_model_name": "m", "k": "v"},
+                "token_usage": {"prompt_tokens": 1}, "costs": {"total_cost": "0.5"}, "feedback_stats": {"k": {"n": 1}},
+            },
+        },
+    ],
     "langsmith-dataset": [
         {"inputs": {"messages": [{"role": "system"}]}, "outputs": {"output": "a"}, "metadata": {"k": 1}},
         {"id": "e1", "dataset_id": "d", "inputs": '{"input": "q"}', "attachments": {"a": {"presigned_url": "/d?j=1"}}},
@@ -288,6 +306,7 @@ VALID: dict[str, list[Any]] = {
 }  # fmt: skip
 """Records that `map_trace` takes, by format."""
 PIECES: dict[str, list[Any]] = {
+    "opik": [OPIK_ROW, {**OPIK_ROW, "span_id": "s2", "span_parent_span_id": "s1", "span_output_a": "b"}],
     "otlp": otlp_records.VALID,
     "openinference": [
         *VALID["openinference"],

@@ -189,6 +189,9 @@ def test_a_bomb_is_a_reject_and_what_stands_before_is_read(tmp_path: Path, make:
     assert values(found)["ok.jsonl"] == [{}]
     assert values(found)[""] == ["too_much"]
     assert [str(place) for place in found.places][-1] == str(path)
+    problem = next(read_records(found.places[-1], name="", max_record_bytes=99)).problem
+    assert problem is not None
+    assert "more than 1,000,000 bytes of content, and what follows was not read; raise source.max_ar" in problem.error
 
 
 @pytest.mark.parametrize("make", [make_tar, make_tar_gz, make_tar_zst])

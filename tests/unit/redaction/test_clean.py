@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -139,6 +140,18 @@ def test_what_lies_at_a_path_is_dropped_and_counted(path: str, check: Any) -> No
     assert counts[path] >= 1
 
 
+def test_json_inside_a_text_is_looked_into() -> None:
+    twice = json.dumps(json.dumps({"password": "hunter2", "plan": "free"}))
+    turn = Turn(input={"arguments": '{"a": [{"password": "hunter2"}], "b": 1}'}, output=twice)
+    trace, counts = clean(Trace(id="t", turns=(turn,), system='{"password" is no JSON'), drop=("**.password",))
+    assert trace.turns[0].input == {"arguments": '{"a":[{}],"b":1}'}
+    assert trace.turns[0].output == '{"plan":"free"}'
+    assert trace.system == '{"password" is no JSON'
+    assert counts == {"**.password": 2}
+    same, _ = clean(Trace(id="t", turns=(turn,)), drop=("**.nothing",))
+    assert same.turns[0] == turn
+
+
 def test_a_path_that_leads_nowhere_drops_nothing() -> None:
     paths = ("metadata.nothing.here", "turns[7].input")
     assert clean(drop=paths) == (TRACE, dict.fromkeys(paths, 0))
@@ -148,6 +161,22 @@ def test_a_path_that_leads_nowhere_drops_nothing() -> None:
 def test_a_path_that_cannot_be_meant_is_an_error(path: str) -> None:
     with pytest.raises(UsageError, match=r"mapping\.drop"):
         parse_path(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("metdata.customer", "no trace has metdata; did you mean metadata"),
+        ("userid", "no trace has userid; did you mean user_id"),
+        ("turns[*].imput", "no turn has imput; did you mean input"),
+        ("turns[*].spans[0].outputs.x", "no span has outputs; did you mean output"),
+        ("zzz", "no trace has zzz; known are id, "),
+    ],
+)
+def test_a_path_that_no_trace_has_is_an_error_before_anything_is_sent(path: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Redaction(MappingConfig(drop=(path,)))
+    Redaction(MappingConfig(drop=(path,)), over_record=True)  # a record may have it
 
 
 def test_status_survives_a_wide_path() -> None:

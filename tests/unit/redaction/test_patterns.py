@@ -9,7 +9,7 @@ from pipeline.errors import UsageError
 from pipeline.redaction.patterns import replace_in, rules_of
 
 FOUND = {
-    "email": ["ann.b+x@mail.example.com", "jürgen@exämple.de", "o'neil@a-b.co"],
+    "email": ["ann.b+x@mail.example.com", "jürgen@exämple.de", "o'neil@a-b.co", "ann.b%40example.com"],
     "phone": ["+34 612 345 678", "0034612345678", "(555) 123-4567", "555-123-4567", "+1 (555) 123-4567"],
     "card": ["4111 1111 1111 1111", "5500-0000-0000-0004", "378282246310005"],
     "iban": ["ES91 2100 0418 4502 0005 1332", "DE89370400440532013000", "gb29 nwbk 6016 1331 9268 19"],
@@ -25,7 +25,7 @@ FOUND = {
     "ip": ["192.168.0.1", "2001:db8::8a2e:370:7334", "::1", "fe80::1", "10.0.0.7"],
 }
 NOT_FOUND = {
-    "email": ["@handle", "a@b", "user at example.com"],
+    "email": ["@handle", "a@b", "user at example.com", "at 100%40.5"],
     "phone": ["12345", "2026-08-22", "1.234.567,89", "call 4711"],
     "card": ["4111 1111 1111 1112", "1755849600000000", "123456789012"],
     "iban": ["ES91 2100 0418 4502 0005 1333", "AB12 words that follow each other", "XX68539007547034"],
