@@ -224,9 +224,10 @@ def _forms(key: str, value: Any) -> Iterator[Any]:
         yield truth
     if isinstance(value, bool):
         return
+    yield _comparable(value)
     if isinstance(value, str):
         value, _ = json_text.clean(value)
-    yield _comparable(value)
+        yield value
     for unit in _UNITS if isinstance(value, int) else _UNITS[:1]:
         with contextlib.suppress(ValueError):
             yield iso_utc(value, unit=unit)
@@ -256,8 +257,7 @@ def _comparable(value: Any) -> Any:
 
 def _truth(key: str, value: Any) -> tuple[str, str] | None:
     """True and false, also as texts, are only compared under one key: `output` is the same as `actualOutput`."""
-    text = str(value).lower() if isinstance(value, (bool, str)) else ""
-    if text not in _BOOLEANS:
+    if not isinstance(value, (bool, str)) or (text := str(value)[:6].lower()) not in _BOOLEANS:
         return None
     name = re.sub("[^a-z0-9]", "", key.rpartition(".")[2].lower())
     return name.removeprefix("actual").removesuffix("data").removesuffix("s"), text
