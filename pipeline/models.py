@@ -153,7 +153,7 @@ class SpanImport(Struct, frozen=True):
 
     body: bytes
     seed: bytes
-    """16 bytes of what it is and says."""
+    """16 bytes of what it is and says, and of what it hangs on."""
     parent: int | None
     """Which span of its turn is its parent; that one comes before it."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline import json_text
-from pipeline.models import SpanImport, TurnImport
+from pipeline.models import TurnImport
 
 FIGURES = (
     "status",
@@ -46,22 +46,14 @@ def prints_of(turns: Sequence[TurnImport]) -> bytes:
     return b"".join([turn.print + turn.figures for turn in turns])
 
 
-def span_id(turn_id: str, span: SpanImport, parent_id: str | None) -> str:
-    """The id that a span gets under this turn, of the form that Galtea's SDK gives (api-contract 5.1).
+def span_ids(turn_id: str, turn: TurnImport) -> list[str]:
+    """The ids that the spans of a turn get, of the form that Galtea's SDK gives (api-contract 5.1).
 
-    It is made of the turn, of what the span says and of where it hangs: sent again it is the same one, and one that
+    Each is made of the turn, of what the span says and of where it hangs: sent again it is the same one, and one that
     has changed is another.
     """
-    seed = b"%b\0%b\0%b" % (turn_id.encode(), (parent_id or "").encode(), span.seed)
-    return f"trace_{hashlib.blake2b(seed, digest_size=8).hexdigest()}"
-
-
-def span_ids(turn_id: str, turn: TurnImport) -> list[str]:
-    """The ids of all spans of a turn."""
-    ids: list[str] = []
-    for span in turn.spans:
-        ids.append(span_id(turn_id, span, ids[span.parent] if span.parent is not None else None))
-    return ids
+    turn_key = turn_id.encode()
+    return [f"trace_{hashlib.blake2b(turn_key + span.seed, digest_size=8).hexdigest()}" for span in turn.spans]
 
 
 def spans_sha256(turns: Sequence[TurnImport]) -> str:

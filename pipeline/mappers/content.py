@@ -157,14 +157,15 @@ class _Writer:
     def _spans(self, spans: Sequence[Span]) -> tuple[SpanImport, ...]:
         ordered = _parents_first(spans)
         places = {span.id: place for place, span in reversed(list(enumerate(ordered)))}
-        written = []
+        written: list[SpanImport] = []
         seeds: Counter[bytes] = Counter()
         for place, span in enumerate(ordered):
             parent = places.get(span.parent_id) if span.parent_id is not None else None
             parent = parent if parent is not None and parent < place else None
             body = self._span(span, is_child=parent is not None)
             seeds[body] += 1
-            written.append(SpanImport(body, _seed(span.id, body, seeds[body]), parent))
+            above = written[parent].seed if parent is not None else b""
+            written.append(SpanImport(body, _seed(span.id, body, seeds[body], above), parent))
         return tuple(written)
 
     def _span(self, span: Span, *, is_child: bool) -> bytes:
@@ -208,8 +209,8 @@ def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _seed(id: str, body: bytes, number: int) -> bytes:
-    return bytes.fromhex(sha256_of([id.encode("utf-8", "surrogatepass"), body, b"%d" % number])[:32])
+def _seed(id: str, body: bytes, number: int, above: bytes) -> bytes:
+    return bytes.fromhex(sha256_of([id.encode("utf-8", "surrogatepass"), body, b"%d" % number, above])[:32])
 
 
 def _status(turn: Turn, status: Status) -> str:

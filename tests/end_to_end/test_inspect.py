@@ -47,20 +47,6 @@ def test_what_would_not_be_sent_is_named_by_its_path_with_the_rule(importer: Imp
     assert None not in {rule for _, _, rule in missing.values()}, "nothing is lost"
 
 
-def test_attributes_of_otlp_are_named_by_their_keys(importer: Importer) -> None:
-    span = {
-        "traceId": "0a" * 16, "spanId": "0b" * 8, "startTimeUnixNano": "1787400000000000000", "attributes": [
-            {"key": "user.id", "value": {"stringValue": "ann"}},
-            {"key": "shop.till", "value": {"intValue": "42"}},
-            {"key": "shop.goods", "value": {"arrayValue": {"values": [{"stringValue": "rye"}]}}},
-        ],
-    }  # fmt: skip
-    request = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
-    found = as_json(inspect(importer, write_jsonl(importer.home / "a.jsonl", [request]), options=("--json",)))
-    missing = {item["path"] for item in found["not_sent"]}
-    assert missing == {"spanId", "attributes.shop.till", "attributes.shop.goods[*]"}
-
-
 def test_coverage_tells_where_each_value_goes_and_why_one_does_not(importer: Importer) -> None:
     step = {"id": "o", "type": "SPAN", "startTime": "2026-08-22T08:00:00Z", "createdAt": "2026-08-22T09:00:00Z"}
     rows = [make_trace(n, observations=[step | {"id": f"o-{n}", "name": None}]) for n in range(400)]

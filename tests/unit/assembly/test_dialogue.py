@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -98,7 +97,7 @@ def test_both_stay_where_each_says_something_of_its_own() -> None:
 
 def test_steps_are_the_same_under_the_number_that_another_trace_gives_them() -> None:
     there = replace(SECOND, spans=(STEP,))
-    again = replace(SECOND, spans=(dataclasses.replace(STEP, id="message-9"),))
+    again = replace(SECOND, spans=(replace(STEP, id="message-9"),))
     assert together([FIRST, there], [again, THIRD]) == [FIRST, there, THIRD]
 
 
