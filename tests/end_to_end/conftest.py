@@ -69,6 +69,8 @@ class Importer:
     version_id: str = "ver_123"
     options: Sequence[str] = ()
     """For every command."""
+    extent: str = "full"
+    """What is imported, unless a test says otherwise."""
 
     @property
     def state(self) -> Path:
@@ -88,6 +90,8 @@ class Importer:
             command += ["--version-id", self.version_id]
         for source in sources:
             command += ["--source", str(source)]
+        if verb in ("run", "plan"):
+            command += ["--import", self.extent]
         return [*command, *self.options, *options]
 
     def env(self) -> dict[str, str]:
@@ -113,6 +117,7 @@ class Importer:
             "target.version_id": None if "target__product_id" in settings else self.version_id,
             "target.base_url": self.base_url,
             "state_dir": self.state,
+            "import": self.extent,
         }
         overrides |= {name.replace("__", "."): value for name, value in settings.items()}
         return run_import(load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY}), stop=stop)
@@ -145,5 +150,6 @@ def emulator() -> Iterator[RunningEmulator]:
 
 
 @pytest.fixture
-def importer(tmp_path: Path, emulator: RunningEmulator) -> Importer:
-    return Importer(tmp_path, emulator.url)
+def importer(tmp_path: Path, emulator: RunningEmulator, request: pytest.FixtureRequest) -> Importer:
+    """What a module is about says its EXTENT: by default the session alone, the smallest thing that can go wrong."""
+    return Importer(tmp_path, emulator.url, extent=getattr(request.module, "EXTENT", "session"))

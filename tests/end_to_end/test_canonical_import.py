@@ -14,6 +14,8 @@ from tests.formats.canonical import CANONICAL
 from tests.formats.test_canonical_traces import FORMATS
 from tests.invariants import check_invariants
 
+EXTENT = "full"
+
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_imported_whole_however_it_is_scattered(

@@ -18,6 +18,8 @@ from tests.invariants import check_invariants, posts
 
 ROOT = Path(__file__).parents[2]
 
+EXTENT = "full"
+
 
 def test_what_was_in_flight_is_not_said_to_be_unsent(importer: Importer, emulator: RunningEmulator) -> None:
     emulator.set_faults([{"match": "POST /sessions", "do": {"hang": True}}])

@@ -39,6 +39,8 @@ _WAYS = {
     "each in a thread that ends": "for _ in range(4): run_in_a_thread()",
 }
 
+EXTENT = "full"
+
 
 @pytest.mark.parametrize("way", _WAYS)
 def test_several_runs_in_one_process(importer: Importer, way: str) -> None:

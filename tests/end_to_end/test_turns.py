@@ -15,6 +15,7 @@ from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, wri
 from tests.end_to_end.test_network_faults import LATER, TROUBLE, dated
 from tests.invariants import check_invariants, check_no_turn_is_doubled, read_manifest, read_rejects, read_summary
 
+EXTENT = "full"
 TURN = "POST /inferenceResults"
 BATCH = "POST /inferenceResults/batch"
 SPANS = "POST /traces/batch"
