@@ -15,10 +15,11 @@ from pipeline.errors import FatalError, RefusedError, RejectedError, StoppedErro
 from pipeline.uploader.client import Client, NoRouteError
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import Pace
-from pipeline.uploader.questions import ask
+from pipeline.uploader.questions import ask, ask_until_answered
 from pipeline.uploader.retry import backoff_seconds
 
 LOOK_EVERY_SECONDS = 0.1
+PRODUCT_ATTEMPTS = 3
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -69,16 +70,25 @@ class Preflight:
         return version_id
 
     async def closed_policy(self, version_id: str) -> str | None:
-        """What the product does with a turn for a closed session (api-contract 2.5); None where it does not say."""
+        """What the product does with a turn for a closed session (api-contract 2.5); None where it does not say.
+
+        Nothing depends on it but a request more for sessions that are closed, so nobody waits long for it.
+        """
+        product_id = self._config.target.product_id or self._product_id
+        if product_id is None:
+            return None
+        question = ask_until_answered(
+            self._pace,
+            self._clock,
+            self._counts,
+            self._chance,
+            lambda: self._client.get_product(product_id),
+            max_attempts=PRODUCT_ATTEMPTS,
+        )
         try:
-            product_id = self._config.target.product_id or self._product_id
-            if product_id is None:
-                return None
-            product = await self._patiently(lambda: self._client.get_product(product_id))
-        except RejectedError as error:
-            log.warning(
-                "product_not_read of %s: %s; closed sessions are opened before turns are sent", version_id, error
-            )
+            product = await self._unless_stopped(question)
+        except (RejectedError, TransientError) as error:
+            log.warning("product_not_read product=%s version=%s: %s", product_id, version_id, error)
             return None
         return product.closedSessionInferenceCreationPolicy
 

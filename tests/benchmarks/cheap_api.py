@@ -20,6 +20,7 @@ import uvloop
 
 _HEAD = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _VERSION = b'{"id":"ver_123","name":"1","productId":"prod_1","createdAt":"2026-08-22T08:00:00.000Z","deletedAt":null}'
+_PRODUCT = b'{"id":"prod_1","closedSessionInferenceCreationPolicy":"REOPEN_AND_REEVALUATE"}'
 _CLOSED = b'{"id":"session_1","status":"COMPLETED"}'
 _STAMP = b'","createdAt":"2026-08-22T08:00:00.000Z","testCaseId":null,"userId":"user_1","isSeed":false,'
 
@@ -55,7 +56,15 @@ def _answer(head: bytes, body: bytes) -> bytes:
         Answering.count += 1
         content = b'{"id":"session_%d%b%b' % (Answering.count, _STAMP, body[1:])
         return _HEAD % (b"201 Created", len(content)) + content
-    content = _VERSION if b"/versions/" in path else b"{}" if b"sdk-version" in path else b"[]"
+    content = (
+        _PRODUCT
+        if b"/products/" in path
+        else _VERSION
+        if b"/versions/" in path
+        else b"{}"
+        if b"sdk-version" in path
+        else b"[]"
+    )
     return _HEAD % (b"200 OK", len(content)) + content
 
 
