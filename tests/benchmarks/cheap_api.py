@@ -16,8 +16,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ClassVar, cast
 
+import orjson
 import uvloop
 
+TURNS_PAGE = 500
 _HEAD = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _VERSION = b'{"id":"ver_123","name":"1","productId":"prod_1","createdAt":"2026-08-22T08:00:00.000Z","deletedAt":null}'
 _PRODUCT = b'{"id":"prod_1","closedSessionInferenceCreationPolicy":"REOPEN_AND_REEVALUATE"}'
@@ -56,15 +58,8 @@ def _answer(head: bytes, body: bytes) -> bytes:
         Answering.count += 1
         content = b'{"id":"session_%d%b%b' % (Answering.count, _STAMP, body[1:])
         return _HEAD % (b"201 Created", len(content)) + content
-    content = (
-        _PRODUCT
-        if b"/products/" in path
-        else _VERSION
-        if b"/versions/" in path
-        else b"{}"
-        if b"sdk-version" in path
-        else b"[]"
-    )
+    shown = {b"/versions/": _VERSION, b"/products/": _PRODUCT, b"sdk-version": b"{}"}
+    content = next((content for part, content in shown.items() if part in path), b"[]")
     return _HEAD % (b"200 OK", len(content)) + content
 
 
@@ -72,11 +67,22 @@ def _answer_content(path: bytes, body: bytes) -> bytes:
     """Turns (which are shown when they are asked for, once), spans, and the end of a session."""
     if path.startswith(b"get"):
         ids = re.findall(rb"sessionids=([^& ]+)", path)
-        content = b"[%b]" % b",".join([turn for one in ids for turn in Answering.turns.pop(one, [])])
+        offset = int(re.search(rb"offset=([0-9]+)", path)[1])  # type: ignore[index]
+        shown = [turn for one in ids for turn in Answering.turns.get(one, [])]
+        content = b"[%b]" % b",".join(shown[offset : offset + TURNS_PAGE])
+        if len(shown) <= TURNS_PAGE:
+            for one in ids:
+                Answering.turns.pop(one, None)
         return _HEAD % (b"200 OK", len(content)) + content
     if b"/finish" in path:
         return _HEAD % (b"200 OK", len(_CLOSED)) + _CLOSED
-    if b" /traces" in path:
+    if b"/batch" in path and b"/inferenceresults" in path:
+        sent = orjson.loads(body)
+        pairs = zip(sent["conversationTurns"][::2], sent["conversationTurns"][1::2], strict=True)
+        turns = [_turn(sent["sessionId"], asked["content"], answered["content"]) for asked, answered in pairs]
+        Answering.turns.setdefault(sent["sessionId"].encode(), []).extend(turns)
+        content = b"[%b]" % b",".join(turns)
+    elif b" /traces" in path:
         content = b'{"spans":' + body[len(b'{"traces":') :]
     else:
         Answering.count += 1
@@ -84,6 +90,12 @@ def _answer_content(path: bytes, body: bytes) -> bytes:
         session_id = body[len(b'{"sessionId":"') : body.find(b'",')]
         Answering.turns.setdefault(session_id, []).append(content)
     return _HEAD % (b"201 Created", len(content)) + content
+
+
+def _turn(session_id: str, asked: str, answered: str) -> bytes:
+    Answering.count += 1
+    turn = {"id": f"ir_{Answering.count}", "sessionId": session_id, "index": Answering.count}
+    return orjson.dumps(turn | {"input": {"user_message": asked}, "actualOutput": answered, "status": "GENERATED"})
 
 
 def _serve(certificate: Path | None, say_port: Connection) -> None:
