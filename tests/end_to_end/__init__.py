@@ -29,6 +29,17 @@ here ends with `check_invariants` (tests/invariants.py). `test_fault_table.py` h
 | updates under faults, refused, of sessions that are gone | test_an_update_survives_it_too, test_an_update_of_a_session_that_is_gone_is_a_reject_of_that_one_only |
 | custom ids with `&`, `%`, spaces, unicode, over 200 characters | test_ids_that_no_url_likes_are_found_again |
 
+| turns, spans and the end of a session | shown by |
+|---|---|
+| every trouble above with a turn, a batch of turns, spans, the end | test_no_turn_is_lost_or_doubled |
+| 429, 408, 503 with Retry-After to turns and spans | test_who_is_told_to_wait_with_a_turn_sends_it_once |
+| questions about turns and spans that fail | test_questions_about_turns_that_fail_are_asked_again |
+| a turn or span that shows late; a batch of which a part was stored | test_a_turn_that_shows_late_is_waited_for, test_a_batch_of_which_only_a_part_was_stored_is_filled_up |
+| sessions that are closed (REJECT, IGNORE, REOPEN), or close in between | test_a_session_that_closed_meanwhile_gets_its_turns, test_a_session_that_somebody_closes_in_between |
+| a turn or spans that are refused, or too long | test_a_refused_turn_leaves_the_rest_and_is_told, test_refused_spans_go_to_the_rejects_with_the_reason, test_a_turn_that_is_too_long_for_the_server_is_told, test_a_server_that_takes_no_large_bodies_gets_smaller_ones |
+| two machines on one conversation | test_two_machines_on_one_conversation_double_no_turn |
+| kill -9 with any of its requests on the wire, stored or not; while a conversation is continued | test_killed_between_any_two_steps_it_goes_on, test_an_update_that_was_killed_goes_on |
+
 | process and machine | shown by |
 |---|---|
 | kill -9 at every step | test_killed_at_every_step_one_after_another, test_a_kill_at_any_place_of_the_export_leaves_the_last_manifest_whole |

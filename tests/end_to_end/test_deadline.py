@@ -36,6 +36,7 @@ def config(importer: Importer, source: Path, **overrides: Any) -> Any:
         "target.version_id": "ver_123",
         "target.base_url": importer.base_url,
         "state_dir": importer.state,
+        "import": importer.extent,
         "upload.max_per_second": 100,
     }
     return load_config(overrides={**least, **overrides}, environ={"GALTEA_API_KEY": KEY})

@@ -327,7 +327,7 @@ def test_one_refused_record_among_many_is_a_reject(importer: Importer, emulator:
 
 def test_a_body_that_is_too_long_for_the_server_is_a_reject(tmp_path: Path) -> None:
     with running_emulator(options={"max_body_bytes": 20_000}) as emulator:
-        importer = Importer(tmp_path, emulator.url)
+        importer = Importer(tmp_path, emulator.url, extent="session")
         rows = [make_trace(number, output="x" * 30_000 if number == 7 else "short") for number in range(40)]
         result = importer.run_here(write_jsonl(tmp_path / "a.jsonl", rows))
         assert result.exit_code == 3

@@ -16,6 +16,7 @@ from pipeline.emulator import RunningEmulator
 from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
 from tests.invariants import KEY, check_invariants, posts
 
+EXTENT = "full"
 REFUSED = "langfuse:trace-7"
 """The API refuses this one for good; `plan` learns of it from the ledger, after the first time."""
 

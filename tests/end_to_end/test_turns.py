@@ -427,6 +427,17 @@ def test_an_update_that_was_killed_goes_on(importer: Importer, emulator: Running
         assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 4)
 
 
+def test_a_turn_that_is_too_long_for_the_server_is_told(importer: Importer) -> None:
+    with running_emulator(options={"max_body_bytes": 20_000}) as emulator:
+        importer.base_url = emulator.url
+        rows = talks(6, 1)
+        rows[3]["output"] = "x" * 30_000
+        result = importer.run_here(write_jsonl(importer.home / "a.jsonl", rows), **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 5, "failed": 1}
+        (reject,) = read_rejects(result.folder)
+        assert (reject["trace_id"], reject["error_kind"]) == ("talk-3", "content_rejected")
+
+
 def test_a_server_that_takes_no_large_bodies_gets_smaller_ones(importer: Importer) -> None:
     with running_emulator(options={"max_body_bytes": 2_000}) as emulator:
         importer.base_url = emulator.url
