@@ -50,7 +50,7 @@ def test_a_whole_conversation_is_read_back_as_it_was(galtea: Galtea, emulator: R
         for span in source.spans:
             stored = spans[span.id]
             parent = spans[span.parent_id].id if span.parent_id is not None else None
-            assert (stored.name, stored.type, stored.parent_trace_id) == (span.name, span.type, parent)
+            assert (stored.name, stored.type, stored.parent_span_id) == (span.name, span.type, parent)
             assert (stored.input_data, stored.output_data) == (span.input, span.output)
             assert moment(stored.start_time) == moment(span.started_at)
             assert stored.latency_ms == milliseconds(span)

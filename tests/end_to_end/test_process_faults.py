@@ -45,7 +45,7 @@ STEPS: dict[str, tuple[str, str, int]] = {
     "admitted, before the intent": ("call", "SessionLedger.intend", 1),
     "after the intent, before the first byte": ("return", "SessionLedger.intend", 1),
     "while requests leave": ("call", "PyreqwestTransport.send", 15),
-    "after an answer": ("call", "Uploader._ended", 10),
+    "after an answer": ("call", "Journey.ended", 10),
     "before outcomes are written": ("call", "SessionLedger.settle", 1),
     "in the middle of a commit": ("return", "SessionLedger._settle_alike", 1),
     "after a commit": ("return", "SessionLedger.settle", 1),
