@@ -8,7 +8,7 @@ from typing import Literal
 from pipeline.ledger.database import Database
 from pipeline.ledger.reopening import Reopening
 from pipeline.ledger.runs import RunRow
-from pipeline.ledger.settled import PAGE, SETTLED_COLUMNS, Settled
+from pipeline.ledger.settled import PAGE, Settled, settled_columns
 
 _CREATED = "s.target = ? AND s.state = 'created' AND s.settled_run = ?"
 
@@ -26,7 +26,8 @@ class RollbackLedger:
     def created(self) -> Iterator[list[Settled]]:
         """The sessions that the run created and that are not taken back yet, page by page."""
         last = 0
-        query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE s.id > ? AND {_CREATED} ORDER BY s.id LIMIT ?"
+        columns = settled_columns(self._connection)
+        query = f"SELECT {columns} FROM session s WHERE s.id > ? AND {_CREATED} ORDER BY s.id LIMIT ?"
         while rows := self._connection.execute(query, (last, self._target, self._run, PAGE)).fetchall():
             last = rows[-1][0]
             yield [Settled(*row) for row in rows]

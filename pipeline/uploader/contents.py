@@ -318,7 +318,7 @@ class Contents:
             while True:
                 page = await self._attempts.ask(
                     journey,
-                    lambda offset=offset: self._api.span_ids(session_id, offset=offset),  # type: ignore[misc]
+                    lambda offset=offset: self._api.span_ids([session_id], offset=offset),  # type: ignore[misc]
                 )
                 shown |= {span_id: is_ours for span_id, _, is_ours in page}
                 offset += SPANS_PAGE
