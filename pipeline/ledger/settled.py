@@ -136,6 +136,13 @@ def last_settled_at(connection: sqlite3.Connection, run: RunRow | None) -> str |
     return moment
 
 
+def last_sent_at(connection: sqlite3.Connection, run: RunRow) -> str | None:
+    """When the run was last known to send; what it sent may show for a while after that."""
+    moments = [last_settled_at(connection, run)]
+    moments += connection.execute("SELECT alive_at FROM run WHERE number = ?", (run.number,)).fetchone()
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
 def open_sessions(connection: sqlite3.Connection, target: int, run: RunRow | None) -> int:
     """How many are not settled, and so not compared: pending, in flight, failed, rejected."""
     which, values = ("AND seen_run = ?", (target, run.number)) if run is not None else ("", (target,))
