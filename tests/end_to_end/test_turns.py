@@ -13,6 +13,7 @@ import pytest
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
 from tests.end_to_end.test_network_faults import LATER, TROUBLE, dated
+from tests.end_to_end.test_scattered import observation
 from tests.invariants import check_invariants, check_no_turn_is_doubled, read_manifest, read_rejects, read_summary
 
 TURN = "POST /inferenceResults"
@@ -433,3 +434,17 @@ def test_a_server_that_takes_no_large_bodies_gets_smaller_ones(importer: Importe
         result = importer.run_here(source, **QUICK)
         assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
         assert said(emulator, "chat:chat-1") == dialogue(1, 40)
+
+
+def test_pieces_from_before_turns_were_imported_are_not_forgotten(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    """Each night names its own file only."""
+    day = write_jsonl(importer.home / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    night = write_jsonl(importer.home / "2.jsonl", [observation(1, 2)])
+    settings = QUICK | {"upload__on_change": "update", "assembly__settle_minutes": 0}
+    importer.run_here(day, **settings, **{"import": "session"})
+    result = importer.run_here(night, **settings)
+    assert check_invariants(emulator, result.folder)["details"] == {"changed": {"updated": 1}}
+    (session,) = emulator.sessions(with_turns=True)
+    assert sorted(span["name"] for turn in session["turns"] for span in turn["spans"]) == ["step 0", "step 1", "step 2"]
