@@ -13,8 +13,8 @@ from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Ended, Importer, end, make_trace, many, wait_until, write_jsonl
 from tests.end_to_end.test_process_faults import KILLED_AT
 from tests.end_to_end.test_scattered import observation
-from tests.end_to_end.test_turns import QUICK, dialogue, said, talk, talks
-from tests.end_to_end.test_verify import call, ended, session_of, verify_json, write_config
+from tests.end_to_end.test_turns import QUICK, call, dialogue, said, talk, talks
+from tests.end_to_end.test_verify import ended, session_of, verify_json, write_config
 from tests.invariants import (
     PAYLOAD,
     check_invariants,

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import pytest
 
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Ended, Importer, end, make_trace, many, wait_until, write_jsonl
-from tests.end_to_end.test_turns import QUICK, chat, talk, talks
-from tests.invariants import KEY, PAYLOAD, check_invariants, posts, read_summary
+from tests.end_to_end.test_turns import QUICK, call, chat, talk, talks
+from tests.invariants import PAYLOAD, check_invariants, posts, read_summary
 
 
 def write_config(importer: Importer, **upload: Any) -> Path:
@@ -36,17 +35,6 @@ def verify_json(importer: Importer, *options: str, code: int = 0) -> Any:
     report = json.loads(done.out)
     assert PAYLOAD not in done.out + done.err
     return report
-
-
-def call(emulator: RunningEmulator, method: str, path: str, body: Any = None) -> None:
-    """Somebody else at the same API."""
-    request = urllib.request.Request(
-        f"{emulator.url}{path}",
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request, timeout=30).close()
 
 
 def session_of(emulator: RunningEmulator, number: int) -> dict[str, Any]:
@@ -409,3 +397,30 @@ def test_a_ledger_from_before_turns_is_compared_and_left_as_it_is(importer: Impo
     assert verify_json(importer)["as_the_ledger_says"] == 3
     assert importer.run_here(importer.home / "a.jsonl").summary["exit_code"] == 0
     assert verify_json(importer, "--all")["turns"] == 3
+
+
+def test_one_that_was_left_alone_is_told_for_what_it_is(importer: Importer, emulator: RunningEmulator) -> None:
+    sessions = imported_talks(importer, emulator, 2)
+    body = {"sessionId": sessions[1]["id"], "input": "Are you there?", "actualOutput": "No."}
+    call(emulator, "POST", "/inferenceResults", body)
+    call(emulator, "PATCH", f"/sessions/{sessions[1]['id']}/finish", {"stoppingReason": "IMPORTED"})
+    importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(2, 4)), **QUICK)
+    report = verify_json(importer, code=4)
+    assert told(report) == {"talk-1": ("turns_differ", "after turn 3 comes one that is not ours")}
+    assert report["changing"] == 0
+
+
+def test_one_whose_change_broke_off_is_not_compared_until_it_is_made(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    imported_talks(importer, emulator, 2)
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 5) + talks(2, 3)[1::2])
+    refused = {"status": 422, "body": {"message": "no such language"}}
+    emulator.set_faults([{"match": "POST /inferenceResults", "when": {"after": 1}, "do": refused}])
+    assert importer.run_here(source, **QUICK).summary["outcomes"] == {"failed": 1, "skipped": 1}
+    emulator.set_faults([])
+    report = verify_json(importer)
+    assert (report["changing"], report["turns"]) == (1, 3)
+    importer.run_here(source, **QUICK)
+    report = verify_json(importer)
+    assert (report["changing"], report["turns"]) == (0, 8)
