@@ -41,7 +41,7 @@ bench: setup ## speed, memory and cost, with peers beside them
 
 MINUTES ?= 5
 
-soak: setup ## kill and disturb an import at random for MINUTES=5 (SCATTERED=1: of spans), then check that nothing was lost or doubled
+soak: setup ## kill and disturb an import of growing conversations at random for MINUTES=5 (SCATTERED=1: of spans), then check that nothing was lost or doubled
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(SCATTERED),--scattered)
 
 lock: setup ## choose versions anew and write requirements.lock (needs pip-tools on the PATH)

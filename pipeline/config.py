@@ -367,6 +367,10 @@ class Config(_Section):
             }
         )
 
+    def parts_sha256(self) -> str:
+        """The same without what is sent of a trace (import): where its pieces lie does not change with that."""
+        return self.model_copy(update={"extent": "session"}).mapping_sha256()
+
 
 def load_config(
     path: str | Path | None = None,

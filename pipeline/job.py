@@ -123,7 +123,7 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     done_already = set(unchanged)
     to_read = [file for file in files if file not in done_already]
     sources = tuple(recognise(config, to_read, is_any_done=is_any_done))
-    scope = scope_of(target, mapping_sha256)
+    scope = scope_of(target, config.parts_sha256())
     parts = PartIndex(database, scope)
     with parts:
         known_scattered = parts.formats()

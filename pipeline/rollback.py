@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pipeline.clock import Clock, SystemClock
@@ -21,7 +22,7 @@ from pipeline.config import Config, require_target
 from pipeline.errors import ExistsError, FatalError, RejectedError, StoppedError, TransientError
 from pipeline.ledger.database import opened_ledger, require_ledger
 from pipeline.ledger.rollbacks import RollbackLedger
-from pipeline.ledger.settled import Settled, find_run, found_per_second, last_settled_at, target_of
+from pipeline.ledger.settled import Settled, find_run, found_per_second, last_sent_at, target_of
 from pipeline.loop import in_a_loop_of_its_own
 from pipeline.mappers.session import MAX_CUSTOM_ID
 from pipeline.report.snapshot import Stop
@@ -69,6 +70,8 @@ def rollback_run(
 ) -> Rollback:
     """Delete the sessions that this run created and nobody has marked otherwise; without `act` only say which.
 
+    Those among them that it did not come to fill or to settle are looked up.
+
     Raises UsageError where there is no such run; StoppedError where the ledger is in use. Whatever stops it later is
     told in the report: the same again goes on.
     """
@@ -80,8 +83,8 @@ def rollback_run(
         target = target_of(connection, config.target_name or config.target.base_url, config.target.anchor)
         run = find_run(connection, target, run_id)
         ledger = RollbackLedger(database, target, run)
-        settled_at = last_settled_at(connection, run)
-        rolling = _Rolling(ledger, database.ledger_id, run.id, act, _lag_left(config, clock, settled_at))
+        lag = _lag_left(config, clock, last_sent_at(connection, run))
+        rolling = _Rolling(ledger, database.ledger_id, run.id, act, lag)
         before = ledger.taken_back()
         counts = Counts()
         failure: FatalError | StoppedError | None = None
@@ -142,11 +145,11 @@ def deleted_id(custom_id: str, run_id: str, *, session_id: str | None = None) ->
     return custom_id[: MAX_CUSTOM_ID - len(end)] + end
 
 
-def _lag_left(config: Config, clock: Clock, settled_at: str | None) -> float:
+def _lag_left(config: Config, clock: Clock, sent_at: str | None) -> float:
     """So long the API may still not show what the run created."""
-    if settled_at is None:
+    if sent_at is None:
         return 0.0
-    age = (clock.wall() - datetime.fromisoformat(settled_at)).total_seconds()
+    age = (clock.wall() - datetime.fromisoformat(sent_at)).total_seconds()
     return min(max(config.upload.lookup_seconds - age, 0.0), config.upload.lookup_seconds)
 
 
@@ -176,7 +179,7 @@ class _Rolling:
         """All sessions, some of them beside each other."""
         if self._acts:
             self._ledger.begin()
-        sessions = (session for page in self._ledger.created() for session in page)
+        sessions = chain.from_iterable(chain(self._ledger.created(), self._ledger.doubtful()))
         workers = [asyncio.create_task(self._work(target, sessions)) for _ in range(WORKERS)]
         try:
             await asyncio.gather(*workers)
@@ -188,6 +191,11 @@ class _Rolling:
     async def _work(self, target: Target, sessions: Iterator[Settled]) -> None:
         for session in sessions:
             try:
+                if session.session_id is None:
+                    found_id = await self._find(target, session)
+                    if found_id is None:
+                        continue  # it stays in doubt
+                    session = session._replace(session_id=found_id)  # noqa: PLW2901
                 fate, detail = await self._take_back(target, session)
             except RejectedError as error:
                 fate, detail = Fate.FAILED, str(error)
@@ -205,7 +213,7 @@ class _Rolling:
         session_id = session.session_id or ""
         stored = await self._read(target, session, session_id)
         if stored is None:
-            fate = Fate.DELETED if self._ledger.is_intended(session) else Fate.GONE
+            fate = Fate.DELETED if self._is_intended(session) else Fate.GONE
             if self._acts:
                 self._ledger.end(session, "deleted" if fate is Fate.DELETED else "gone")
             return fate, None
@@ -235,9 +243,26 @@ class _Rolling:
             now = target.clock.now()
             gone_since = now if gone_since is None else gone_since
             # What was meant to be deleted had been seen; the rest may be so new that it does not show yet.
-            if now - gone_since >= self._lag_seconds or self._ledger.is_intended(session):
+            if now - gone_since >= self._lag_seconds or self._is_intended(session):
                 return None
             await target.clock.sleep(LOOK_AGAIN_SECONDS)
+
+    async def _find(self, target: Target, session: Settled) -> str | None:
+        """The one that the run created and did not come to settle, by its custom id; None where none of ours shows."""
+        until = target.clock.now() + self._lag_seconds
+        while True:
+            found = await target.ask(lambda: target.client.find_sessions([session.custom_id], session.version_id))
+            for stored in found:
+                if stored.customId == session.custom_id and mark_of(stored).get("ledger") == self._ledger_id:
+                    return stored.id
+            intended_id = self._ledger.intended_id(session)
+            if found or intended_id is not None or target.clock.now() >= until:
+                return intended_id
+            await target.clock.sleep(LOOK_AGAIN_SECONDS)
+
+    def _is_intended(self, session: Settled) -> bool:
+        """Did an earlier rollback that broke off mean to delete this very session?"""
+        return session.session_id is not None and self._ledger.intended_id(session) == session.session_id
 
     async def _rename(self, target: Target, session: Settled, stored: StoredSession) -> None:
         wanted = deleted_id(session.custom_id, self._run_id)

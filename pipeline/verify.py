@@ -1,7 +1,8 @@
 """The ledger against the server: is everything there that the ledger says, once, ours, and as it was sent?
 
-Every session is looked up, thirty a request. What differs at first sight is looked at a second time, patiently: the
-API may show a write late, and a run that works changes both sides meanwhile.
+Every session is looked up, thirty a request, and the turns of those that an import gave some are read, twenty sessions
+a request. What differs at first sight is looked at a second time, patiently: the API may show a write late, and a run
+that works changes both sides meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import heapq
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 from pipeline.clock import Clock, SystemClock, iso
 from pipeline.config import Config, require_target
 from pipeline.errors import RejectedError, StoppedError, TransientError
+from pipeline.holdings import groups_of, read_held
 from pipeline.ledger.database import Database, ledger_id_of, opened_for_reading, opened_ledger, require_ledger
 from pipeline.ledger.overview import holder_of
 from pipeline.ledger.reopening import Reopening
@@ -40,17 +42,32 @@ from pipeline.loop import in_a_loop_of_its_own
 from pipeline.report.snapshot import Stop
 from pipeline.target import Target, at_target
 from pipeline.uploader.client import StoredSession, is_gone
-from pipeline.uploader.comparison import Difference, Finding, compare, has_known_content
+from pipeline.uploader.comparison import (
+    Difference,
+    Finding,
+    Held,
+    compare,
+    compare_held,
+    has_known_content,
+    has_known_turns,
+)
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 
 WORKERS = 8
 """Groups of look-ups in flight at most; the gates decide how many are let through."""
+READ_AT_ONCE = 8
+"""Groups of sessions whose turns are being read at most: they are held in memory."""
 SUSPECTS_AT_ONCE = 2_000
+LOOK_AGAIN_SECONDS = 1.0
 SHORTEST_PATIENCE_SECONDS = 2.0
 """One empty answer proves nothing, however long ago it was written."""
 SETTLING_SECONDS = 1.0
 """A run that works writes down within this time what it has changed on the server."""
+_COMPARED = frozenset(
+    [Difference.DIFFERENT, Difference.ENDS_OTHERWISE, Difference.TURNS_DIFFER, Difference.SPANS_DIFFER]
+)
+"""What is only found where the content was looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +166,9 @@ class _Comparing:
         self._sessions = 0
         self._contents = 0
         self._hidden = 0
+        self._turns = 0
+        self._changing = 0
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
         self.findings: list[Finding] = []
 
     async def run(self, stop: Stop) -> None:
@@ -170,6 +190,8 @@ class _Comparing:
             "sessions": self._sessions,
             "as_the_ledger_says": self._sessions - len(self.findings),
             "contents_compared": self._contents,
+            "turns": self._turns,
+            "changing": self._changing,
             "hidden": self._hidden,
             "not_settled": open_sessions(self._connection, self._target, self._run),
             "differences": {kind.value: kinds[kind] for kind in Difference if kind in kinds},
@@ -214,8 +236,7 @@ class _Comparing:
         try:
             suspects: list[Settled] = []
             for page in self._pages():
-                found = await asyncio.gather(*(self._first_look(lookups, session) for session in page))
-                suspects += [session for session, is_fine in zip(page, found, strict=True) if not is_fine]
+                suspects += await self._first_look(target, lookups, page)
             for start in range(0, len(suspects), SUSPECTS_AT_ONCE):
                 some = suspects[start : start + SUSPECTS_AT_ONCE]
                 patience = self._patience_seconds()
@@ -226,17 +247,28 @@ class _Comparing:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _first_look(self, lookups: Lookups, session: Settled) -> bool:
-        """Is it as the ledger says?"""
-        self._sessions += 1
+    async def _first_look(self, target: Target, lookups: Lookups, page: Sequence[Settled]) -> list[Settled]:
+        """Those that are not as the ledger says."""
+        self._sessions += len(page)
+        looked_up = await asyncio.gather(*(self._look_up(lookups, session) for session in page))
+        found = {session.row: one for session, one in zip(page, looked_up, strict=True) if one is not None}
+        there = [session for session in page if session.row in found]
+        groups = list(groups_of(session for session in there if has_known_turns(session)))
+        read = await asyncio.gather(*(self._differing(target, group) for group in groups))
+        differing = {session.row for group, rows in zip(groups, read, strict=True) for session in rows}
+        for session in there:
+            if session.row not in differing:
+                self._count(session, found[session.row])
+        return [session for session in page if session.row not in found or session.row in differing]
+
+    async def _look_up(self, lookups: Lookups, session: Settled) -> Sequence[StoredSession] | None:
+        """What is there under its custom id; None where that is not as the ledger says."""
         try:
             found = await lookups.find_all(session.custom_id, session.version_id, patience_seconds=0)
         except (TransientError, RejectedError):
-            return False
-        finding = compare(session, found, self._ledger_id, contents=self._looks_into(session))
-        if finding is None:
-            self._count(session, found)
-        return finding is None
+            return None
+        is_fine = compare(session, found, self._ledger_id, contents=self._looks_into(session)) is None
+        return found if is_fine else None
 
     async def _second_look(
         self, target: Target, lookups: Lookups, suspect: Settled, patience_seconds: float
@@ -246,9 +278,11 @@ class _Comparing:
         while session is not None:
             try:
                 found = await self._find_patiently(target, lookups, session, patience_seconds)
+                finding = compare(session, found, self._ledger_id, contents=self._looks_into(session))
+                if finding is None and has_known_turns(session):
+                    finding = await self._compare_held_patiently(target, session, patience_seconds)
             except (TransientError, RejectedError) as error:
                 return Finding(Difference.UNANSWERED, session, str(error))
-            finding = compare(session, found, self._ledger_id, contents=self._looks_into(session))
             if finding is None:
                 self._count(session, found)
                 return None
@@ -263,9 +297,12 @@ class _Comparing:
         return None
 
     def _count(self, session: Settled, found: Sequence[StoredSession], finding: Finding | None = None) -> None:
-        came_to_contents = found and (finding is None or finding.kind is Difference.DIFFERENT)
+        came_to_contents = found and (finding is None or finding.kind in _COMPARED)
         self._contents += bool(came_to_contents) and self._looks_into(session)
         self._hidden += not found and session.session_id is None
+        self._changing += bool(session.is_changing)
+        if finding is None and has_known_turns(session):
+            self._turns += session.turns
 
     async def _find_patiently(
         self, target: Target, lookups: Lookups, session: Settled, patience_seconds: float
@@ -280,6 +317,38 @@ class _Comparing:
             if is_gone(error):
                 return []
             raise
+
+    # --- turns and spans ----------------------------------------------------------------------------------
+
+    async def _differing(self, target: Target, group: Sequence[Settled]) -> list[Settled]:
+        """Those of the group whose turns or spans are not as the ledger says, or could not be read."""
+        try:
+            held = await self._read(target, group)
+        except (TransientError, RejectedError):
+            return list(group)
+        return [session for session in group if self._compare_held(session, held) is not None]
+
+    async def _compare_held_patiently(
+        self, target: Target, session: Settled, patience_seconds: float
+    ) -> Finding | None:
+        until = self._clock.now() + patience_seconds
+        while True:
+            finding = self._compare_held(session, await self._read(target, [session]))
+            if finding is None or self._clock.now() >= until:
+                return finding
+            await self._clock.sleep(LOOK_AGAIN_SECONDS)
+
+    def _compare_held(self, session: Settled, held: Mapping[str, Held]) -> Finding | None:
+        return compare_held(session, held[session.session_id or ""], contents=self._looks_into(session))
+
+    async def _read(self, target: Target, sessions: Sequence[Settled]) -> Mapping[str, Held]:
+        async with self._reading:
+            return await read_held(target, sessions, self._counts_spans)
+
+    def _counts_spans(self, session: Settled) -> bool:
+        return session.spans is not None and self._looks_into(session)
+
+    # --- how long -----------------------------------------------------------------------------------------
 
     def _patience_seconds(self) -> float:
         """What was written long ago must be visible by now."""

@@ -20,6 +20,9 @@ _MEANING = {
     "doubled": "are there more than once under their custom id",
     "foreign": "were created by this ledger, and do not carry its mark",
     "different": "hold something else",
+    "ends_otherwise": "were opened again, or have ended otherwise",
+    "turns_differ": "hold other turns: missing, doubled, changed, or not ours",
+    "spans_differ": "hold more or fewer spans than were imported",
 }
 
 
@@ -41,7 +44,7 @@ def verify(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Look up all that the ledger counts as imported, and say what is missing, doubled, not ours, or changed.
+    """Look up all that the ledger counts as imported, turns included: what is missing, doubled, not ours, or changed?
 
     It only reads, also while a run works; verify.json beside the run's results has everything.
 
@@ -78,7 +81,10 @@ def _print(report: dict[str, Any], file: Path, *, to_stderr: bool) -> None:
     what = f"Run {safe(report['run_id'])}" if report["run_id"] is not None else "Everything"
     say(f"{what} on {safe(report['target'])} {safe(report['anchor'])}")
     say(f"  {report['sessions']:>8,} sessions were imported; the contents of {report['contents_compared']:,} compared")
-    say(f"  {report['as_the_ledger_says']:>8,} are as the ledger says")
+    turns = f", with {report['turns']:,} turns" if report["turns"] else ""
+    say(f"  {report['as_the_ledger_says']:>8,} are as the ledger says{turns}")
+    if report["changing"]:
+        say(f"  {'':8} {report['changing']:,} of them are being changed, or that broke off: only looked up; run again")
     if report["hidden"]:
         say(f"  {'':8} {report['hidden']:,} of them the server had before, and does not show: hidden or deleted")
     for kind, count in report["differences"].items():

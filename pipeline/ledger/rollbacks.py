@@ -8,9 +8,11 @@ from typing import Literal
 from pipeline.ledger.database import Database
 from pipeline.ledger.reopening import Reopening
 from pipeline.ledger.runs import RunRow
-from pipeline.ledger.settled import PAGE, SETTLED_COLUMNS, Settled
+from pipeline.ledger.settled import PAGE, Settled, settled_columns
 
 _CREATED = "s.target = ? AND s.state = 'created' AND s.settled_run = ?"
+_IN_DOUBT = "s.target = ? AND s.state IN ('sent', 'unknown') AND s.seen_run = ?"
+"""Of a run that was stopped most of these are there, with a part of their turns."""
 
 
 class RollbackLedger:
@@ -25,25 +27,38 @@ class RollbackLedger:
 
     def created(self) -> Iterator[list[Settled]]:
         """The sessions that the run created and that are not taken back yet, page by page."""
+        return self._pages(_CREATED)
+
+    def doubtful(self) -> Iterator[list[Settled]]:
+        """The sessions of the run that may be on the server: nobody has settled them."""
+        return self._pages(_IN_DOUBT)
+
+    def _pages(self, which: str) -> Iterator[list[Settled]]:
         last = 0
-        query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE s.id > ? AND {_CREATED} ORDER BY s.id LIMIT ?"
+        columns = settled_columns(self._connection)
+        query = f"SELECT {columns} FROM session s WHERE s.id > ? AND {which} ORDER BY s.id LIMIT ?"
         while rows := self._connection.execute(query, (last, self._target, self._run, PAGE)).fetchall():
             last = rows[-1][0]
             yield [Settled(*row) for row in rows]
 
     def updated(self) -> list[str]:
-        """Custom ids of sessions that the run only updated: what they held before is nowhere."""
+        """Custom ids of sessions that the run changed or added turns to, or began to: what they held before is nowhere.
+
+        Others' sessions that it completed are among them, and those that it replaced by new ones.
+        """
         rows = self._connection.execute(
             "SELECT e.custom_id FROM entry e JOIN session s ON s.custom_id = e.custom_id AND s.target = ? "
-            "WHERE e.run = ? AND e.outcome = 'changed' AND e.error_kind = 'updated' AND s.settled_run IS NOT ? "
-            "ORDER BY e.path, e.ordinal",
-            (self._target, self._run, self._run),
+            "WHERE e.run = ? AND ("
+            "(e.outcome = 'changed' AND e.error_kind IN ('updated', 'completed', 'recreated') "
+            "AND s.settled_run IS NOT e.run) OR (e.outcome = 'existing' AND e.error_kind = 'completed') "
+            "OR (s.is_changing AND s.seen_run = e.run)) ORDER BY e.path, e.ordinal",
+            (self._target, self._run),
         )
         return [custom_id for (custom_id,) in rows]
 
     def in_doubt(self) -> int:
-        """Sessions of the run that may be on the server, which nobody knows: the next import finds out."""
-        query = "SELECT count(*) FROM session WHERE target = ? AND state IN ('sent', 'unknown') AND seen_run = ?"
+        """How many of these there are: the next import finds out about them."""
+        query = f"SELECT count(*) FROM session s WHERE {_IN_DOUBT}"
         return int(self._connection.execute(query, (self._target, self._run)).fetchone()[0])
 
     def taken_back(self) -> int:
@@ -53,15 +68,16 @@ class RollbackLedger:
 
     def begin(self) -> None:
         """Before anything is deleted: the files of these sessions are to be read again."""
-        self._reopening.choose(f"SELECT s.id FROM session s WHERE {_CREATED}", (self._target, self._run))
+        for which in (_CREATED, _IN_DOUBT):
+            self._reopening.choose(f"SELECT s.id FROM session s WHERE {which}", (self._target, self._run))
 
-    def is_intended(self, session: Settled) -> bool:
-        """Did an earlier rollback that broke off mean to delete this very session?"""
+    def intended_id(self, session: Settled) -> str | None:
+        """The session that an earlier rollback, which broke off, meant to delete."""
         row = self._connection.execute(
             "SELECT session_id FROM rollback WHERE run = ? AND session = ? AND outcome IS NULL",
             (self._run, session.row),
         ).fetchone()
-        return row is not None and row[0] == session.session_id
+        return row[0] if row is not None else None
 
     def intend(self, session: Settled) -> None:
         """Written before the first request that changes it."""

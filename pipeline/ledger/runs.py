@@ -206,8 +206,6 @@ class RunLedger:
                 "config_sha256 = ? WHERE number = ?",
                 (str(folder), config_sha256, run.number),
             )
-            # What a limit left out is for whoever goes on, with another limit or none.
-            connection.execute("DELETE FROM ignored WHERE run = ? AND reason = 'limit'", (run.number,))
             connection.execute(_NOTE_WORKING_RUN, (str(run.number),))
         return run._replace(folder=folder)
 

@@ -289,6 +289,8 @@ class SessionLedger:
             return None
         row = self._write_session(connection, session, custom_id, known, key, decision)
         connection.execute(_INSERT_ENTRY, self._entry_row(session, custom_id, key, decision, known))
+        if not self._is_new:  # an earlier process, with a limit, may have left it out
+            connection.execute("DELETE FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key))
         if decision.action == "none":
             if decision.outcome is Outcome.REJECTED or decision.error_kind == UPDATE_REJECTED:
                 self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
@@ -330,8 +332,9 @@ class SessionLedger:
             is_rejected = entry[1] == Outcome.REJECTED and not self._policy.retry_rejected
             is_final = (entry[1] in _FINAL or is_rejected) and entry[2] == records and entry[3] != PARTS_MISSING
             return _CHARGED if is_final else str(entry[0])
+        # What a limit left out is for whoever goes on, with another limit or none.
         is_ignored = connection.execute(
-            "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key)
+            "SELECT 1 FROM ignored WHERE run = ? AND path = ? AND ordinal = ? AND reason != 'limit'", (self._run, *key)
         ).fetchone()
         return _CHARGED if is_ignored else None
 

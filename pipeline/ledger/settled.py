@@ -9,11 +9,21 @@ from typing import NamedTuple
 
 from pipeline.errors import UsageError
 from pipeline.ledger.runs import RunRow
+from pipeline.prints import PRINT_BYTES
 
 PAGE = 500
 RUNS_NAMED = 5
 _IS_SETTLED = "s.state IN ('created', 'existing')"
-SETTLED_COLUMNS = "s.id, s.custom_id, s.state, s.session_id, s.version_id, s.payload_sha256, s.error_kind"
+_COLUMNS = "s.id, s.custom_id, s.state, s.session_id, s.version_id, s.payload_sha256, s.error_kind"
+_CONTENT_COLUMNS = (
+    "s.extent, s.turn_prints, s.finish, s.is_changing, "
+    # Told by the run that saw it last, while that is remembered, and unless it left the session as it was.
+    "(SELECT e.spans FROM entry e WHERE e.run = s.seen_run AND e.path = s.seen_path AND e.ordinal = s.seen_ordinal "
+    "AND s.extent = 'full' AND s.error_kind IS NOT 'spans_rejected' AND (e.outcome = 'created' "
+    "OR (e.outcome = 'changed' AND e.error_kind IN ('updated', 'completed', 'recreated')) "
+    "OR (e.outcome = 'skipped' AND e.error_kind IS NOT 'mapping_changed')))"
+)
+_NO_CONTENT = "NULL, NULL, NULL, 0, NULL"
 
 
 class Settled(NamedTuple):
@@ -29,6 +39,26 @@ class Settled(NamedTuple):
     payload_sha256: str
     """Of what it holds, or of what was to be sent; empty where nobody knows."""
     error_kind: str | None
+    extent: str | None = None
+    """turns, or full: it holds them (and spans); None: nothing of ours beside itself."""
+    turn_prints: bytes | None = None
+    finish: bytes | None = None
+    """The body that ended it."""
+    is_changing: int = 0
+    """A change of it was begun: what it holds by now nobody knows."""
+    spans: int | None = None
+    """How many were imported, where that is known."""
+
+    @property
+    def turns(self) -> int:
+        """How many were imported."""
+        return len(self.turn_prints or b"") // PRINT_BYTES
+
+
+def settled_columns(connection: sqlite3.Connection) -> str:
+    """The fields of Settled; a ledger before schema 4, which is only read, knows nothing of contents."""
+    schema = connection.execute("PRAGMA user_version").fetchone()[0]
+    return f"{_COLUMNS}, {_CONTENT_COLUMNS if schema >= 4 else _NO_CONTENT}"
 
 
 def target_of(connection: sqlite3.Connection, base_url: str, anchor: str) -> int:
@@ -72,7 +102,7 @@ def settled_sessions(connection: sqlite3.Connection, target: int, run: RunRow | 
         return
     last = 0
     where = f"s.id > ? AND s.target = ? AND {_IS_SETTLED}"
-    query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE {where} ORDER BY s.id LIMIT ?"
+    query = f"SELECT {settled_columns(connection)} FROM session s WHERE {where} ORDER BY s.id LIMIT ?"
     while rows := connection.execute(query, (last, target, PAGE)).fetchall():
         last = rows[-1][0]
         yield [Settled(*row) for row in rows]
@@ -81,7 +111,7 @@ def settled_sessions(connection: sqlite3.Connection, target: int, run: RunRow | 
 def _of_run(connection: sqlite3.Connection, target: int, run: RunRow) -> Iterator[list[Settled]]:
     place = (0, 0)
     query = (
-        f"SELECT e.path, e.ordinal, {SETTLED_COLUMNS} FROM entry e "
+        f"SELECT e.path, e.ordinal, {settled_columns(connection)} FROM entry e "
         "JOIN session s ON s.custom_id = e.custom_id AND s.target = ? "
         f"WHERE e.run = ? AND (e.path, e.ordinal) > (?, ?) AND {_IS_SETTLED} "
         # Their custom id is that of an entry before them.
@@ -94,7 +124,7 @@ def _of_run(connection: sqlite3.Connection, target: int, run: RunRow) -> Iterato
 
 def settled_session(connection: sqlite3.Connection, row: int) -> Settled | None:
     """As it stands now; None where it is no longer settled."""
-    query = f"SELECT {SETTLED_COLUMNS} FROM session s WHERE s.id = ? AND {_IS_SETTLED}"
+    query = f"SELECT {settled_columns(connection)} FROM session s WHERE s.id = ? AND {_IS_SETTLED}"
     found = connection.execute(query, (row,)).fetchone()
     return Settled(*found) if found is not None else None
 
@@ -104,6 +134,13 @@ def last_settled_at(connection: sqlite3.Connection, run: RunRow | None) -> str |
     where, values = ("WHERE run = ?", (run.number,)) if run is not None else ("", ())
     moment: str | None = connection.execute(f"SELECT max(settled_at) FROM entry {where}", values).fetchone()[0]
     return moment
+
+
+def last_sent_at(connection: sqlite3.Connection, run: RunRow) -> str | None:
+    """When the run was last known to send; what it sent may show for a while after that."""
+    moments = [last_settled_at(connection, run)]
+    moments += connection.execute("SELECT alive_at FROM run WHERE number = ?", (run.number,)).fetchone()
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def open_sessions(connection: sqlite3.Connection, target: int, run: RunRow | None) -> int:

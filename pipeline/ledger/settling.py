@@ -16,6 +16,7 @@ _STATE_OF = {
     Outcome.FAILED: "failed",
     Outcome.UNKNOWN: "unknown",
 }
+_LEFT_ALONE = frozenset(["turns_differ", "other_payload", UPDATE_REJECTED])
 SETTLE_ENTRY = (
     "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
     "error = ?, first_sent_at = coalesce(first_sent_at, ?), settled_at = ?, latency_ms = ? "
@@ -40,6 +41,11 @@ class Before(NamedTuple):
     def turns(self) -> int:
         """How many."""
         return len(self.prints) // PRINT_BYTES
+
+    @property
+    def said(self) -> list[bytes]:
+        """Of each turn, the print of what was said."""
+        return [self.prints[place : place + PRINT_BYTES // 2] for place in range(0, len(self.prints), PRINT_BYTES)]
 
 
 class Send(NamedTuple):
@@ -113,6 +119,8 @@ class Change(NamedTuple):
     has_version: bool
     is_refused: bool
     is_applied: bool
+    is_left_alone: bool
+    """Nothing of the change was sent, or it was refused as a whole: it was never begun."""
     has_refused_spans: bool
 
 
@@ -131,6 +139,7 @@ def change_of(done: Settlement) -> Change:
     elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
         content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
     is_new = done.outcome is not Outcome.CHANGED
+    is_left_alone = done.outcome is Outcome.CHANGED and done.error_kind in _LEFT_ALONE
     return Change(
         state,
         content,
@@ -138,6 +147,7 @@ def change_of(done: Settlement) -> Change:
         done.version_id is not None,
         done.is_refused,
         done.is_applied,
+        is_left_alone and done.send.state in SETTLED_STATES,
         done.refused_spans is not None,
     )
 
@@ -182,6 +192,8 @@ def settle_session(change: Change) -> str:
     if change.is_applied:
         columns += ["extent = ?", "turn_prints = ?", "content_sha256 = ?", "spans_sha256 = ?", "finish = ?"]
         columns.append("is_changing = 0")
+    if change.is_left_alone:
+        columns.append("is_changing = ?")
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
 
@@ -203,6 +215,8 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
     if change.is_applied:
         content = session.content
         values += _known(content) if content is not None else [None] * 5
+    if change.is_left_alone:
+        values.append(done.send.before.is_changing)
     values.append(done.send.row)
     return values
 

@@ -116,8 +116,7 @@ class ContentApi:
 
     async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
         """GET /inferenceResults of these sessions, TURNS_PAGE from `offset` on, oldest first."""
-        ids = "&".join(f"sessionIds={quote_plus(session_id)}" for session_id in session_ids)
-        query = f"/inferenceResults?{ids}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
+        query = f"/inferenceResults?{_ids(session_ids)}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Turn])
         wanted = set(session_ids)
         return [
@@ -150,9 +149,9 @@ class ContentApi:
             )
         return refused
 
-    async def span_ids(self, session_id: str, *, offset: int = 0) -> list[tuple[str, str, bool]]:
-        """GET /traces of a session, SPANS_PAGE from `offset` on: id, turn, and whether an import made it."""
-        query = f"/traces?sessionIds={quote_plus(session_id)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
+    async def span_ids(self, session_ids: Sequence[str], *, offset: int = 0) -> list[tuple[str, str, bool]]:
+        """GET /traces of these sessions, SPANS_PAGE from `offset` on: id, turn, and whether an import made it."""
+        query = f"/traces?{_ids(session_ids)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Span])
         return [
             (span.id, span.inferenceResultId, isinstance(span.metadata, dict) and "span_id" in span.metadata)
@@ -196,3 +195,7 @@ class ContentApi:
     def _expect_success(self, answer: Answer) -> None:
         if not 200 <= answer.status < 300:
             raise self._client.error_of(answer, creates=False)
+
+
+def _ids(session_ids: Sequence[str]) -> str:
+    return "&".join(f"sessionIds={quote_plus(session_id)}" for session_id in session_ids)

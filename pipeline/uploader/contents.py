@@ -88,15 +88,22 @@ class Contents:
         self._most_spans = MAX_BATCH_SPANS
         """In one request; fewer, once the API has found one too long."""
 
-    async def look(self, journey: Journey, session_id: str, *, rewrites: bool) -> Standing:
+    async def look(
+        self, journey: Journey, session_id: str, *, may_rewrite: bool = False, may_delete: bool = False
+    ) -> Standing:
         """What is there of the session's turns; those that an earlier process may have sent are waited for.
 
-        `rewrites`: see standing_of.
+        The flags as for `bring`. Raises TurnsDifferError.
         """
-        content = _content_of(journey)
-        is_in_doubt = journey.send.before.is_changing or journey.send.state in ("sent", "unknown")
+        content, before = _content_of(journey), journey.send.before
+        is_in_doubt = before.is_changing or journey.send.state in ("sent", "unknown")
         until = self._others_show_until if is_in_doubt else self._clock.now()
-        return await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        # Beyond the turns that the ledger knows, one that says something else is somebody else's.
+        knows_all = not is_in_doubt and journey.send.action != "replace"
+        rewrites = 0 if not may_rewrite else before.turns if knows_all else len(content.turns)
+        standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        _require_no_others(standing, may_delete=may_delete)
+        return standing
 
     async def bring(
         self,
@@ -127,7 +134,7 @@ class Contents:
             if not is_open and self._closed_policy != REOPENS:
                 await self._open(journey, session_id)
             ids = await self._append(journey, session_id, ids)
-        await self._bring_spans(journey, session_id, ids, is_new=not known)
+        await self._bring_spans(journey, session_id, ids, standing)
         if content.finish is not None and not (is_finished and known == len(content.turns)):
             await self._finish(journey, session_id, content.finish)
 
@@ -196,18 +203,13 @@ class Contents:
 
     async def _settled(self, journey: Journey, standing: Standing, *, may_delete: bool = False) -> list[str]:
         """The turns that are there, once what is there twice or does not belong is gone."""
-        if standing.others and not may_delete:
-            place = len(standing.ids) + 1
-            raise TurnsDifferError(
-                f"{len(standing.others)} turns on the server, the first one in place {place}, are not those of this "
-                "trace; nothing was added"
-            )
+        _require_no_others(standing, may_delete=may_delete)
         for turn_id in [*standing.doubles, *standing.others]:
             await self._delete(journey, lambda turn_id=turn_id: self._api.delete_turn(turn_id))  # type: ignore[misc]
         return standing.ids
 
     async def _read_until(
-        self, journey: Journey, session_id: str, count: int, until: float, *, rewrites: bool = False
+        self, journey: Journey, session_id: str, count: int, until: float, *, rewrites: int = 0
     ) -> Standing:
         """How the turns stand once `count` of them show, or the time is over."""
         wanted = _content_of(journey).turns
@@ -233,11 +235,19 @@ class Contents:
 
     # --- spans --------------------------------------------------------------------------------------------
 
-    async def _bring_spans(self, journey: Journey, session_id: str, turn_ids: list[str], *, is_new: bool) -> None:
+    async def _bring_spans(
+        self, journey: Journey, session_id: str, turn_ids: list[str], standing: Standing | None
+    ) -> None:
         turns = _content_of(journey).turns
         send = journey.send
         known = min(send.before.turns, len(turns))
-        is_as_before = not send.before.is_changing and send.before.spans_sha256 == spans_sha256(turns[:known])
+        is_new = standing is None or not standing.ids
+        is_as_before = (
+            standing is not None
+            and not send.before.is_changing
+            and standing.prints[:known] == send.before.said[:known]
+            and send.before.spans_sha256 == spans_sha256(turns[:known])
+        )
         ids = {
             SpanPlace(number, place): span_id
             for number, (turn_id, turn) in enumerate(zip(turn_ids, turns, strict=True))
@@ -318,7 +328,7 @@ class Contents:
             while True:
                 page = await self._attempts.ask(
                     journey,
-                    lambda offset=offset: self._api.span_ids(session_id, offset=offset),  # type: ignore[misc]
+                    lambda offset=offset: self._api.span_ids([session_id], offset=offset),  # type: ignore[misc]
                 )
                 shown |= {span_id: is_ours for span_id, _, is_ours in page}
                 offset += SPANS_PAGE
@@ -340,6 +350,7 @@ class Contents:
 
     async def _finish(self, journey: Journey, session_id: str, body: bytes) -> None:
         journey.begin_step()
+        was_opened = False
         while True:
             try:
                 await self._known_to_be_stored(journey, lambda: self._api.finish(session_id, body))
@@ -351,9 +362,12 @@ class Contents:
                 await self._attempts.wait(journey, error)
             except RejectedError as error:
                 session = await self._session(journey, session_id)
-                if session is not None and session.status in CLOSED:
-                    return  # it closed by itself, or an attempt before had finished it
-                raise ContentRejectedError("its end was refused", error) from error
+                if is_finished_with(session, body):
+                    return  # an attempt before had finished it
+                if was_opened or session is None or session.status not in CLOSED:
+                    raise ContentRejectedError("its end was refused", error) from error
+                await self._open(journey, session_id)  # it had closed by itself, or with another end
+                was_opened = True
             else:
                 return
 
@@ -416,6 +430,15 @@ def is_finished_with(session: StoredSession | None, body: bytes) -> bool:
         return False
     told = {"stoppingReason": session.stoppingReason, "error": session.error}
     return all(told[key] == value for key, value in orjson.loads(body).items())
+
+
+def _require_no_others(standing: Standing, *, may_delete: bool) -> None:
+    if standing.others and not may_delete:
+        place = len(standing.ids) + 1
+        raise TurnsDifferError(
+            f"{len(standing.others)} turns on the server, the first one in place {place}, are not those of this "
+            "trace; nothing was added"
+        )
 
 
 def _told(refused: dict[SpanPlace, str], turns: Sequence[TurnImport]) -> str:

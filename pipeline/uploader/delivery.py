@@ -230,8 +230,11 @@ class Delivery:
                 session_id=found.id,
             )
         journey.session_id = found.id
+        may_delete = rewrites and self._may_delete(journey)
         try:
-            standing = await self._contents.look(journey, found.id, rewrites=rewrites)
+            standing = await self._contents.look(journey, found.id, may_rewrite=rewrites, may_delete=may_delete)
+        except TurnsDifferError as error:
+            return self._turns_differ(journey, found.id, error)
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, found.id, error)
         is_grown = len(standing.ids) < len(content.turns)
@@ -323,7 +326,6 @@ class Delivery:
             return end(session_id=session_id, is_applied=True)
         journey.session_id = session_id
         journey.begin_step()
-        may_delete = self._config.on_change == "update" or journey.send.action == "replace"
         try:
             await self._contents.bring(
                 journey,
@@ -332,10 +334,10 @@ class Delivery:
                 is_open=found is None or found.status == Status.PENDING,
                 is_finished=content.finish is not None and is_finished_with(found, content.finish),
                 may_rewrite=rewrites,
-                may_delete=rewrites and may_delete,
+                may_delete=rewrites and self._may_delete(journey),
             )
         except TurnsDifferError as error:
-            return journey.ended(self._clock, Outcome.CHANGED, error=error, kind="turns_differ", session_id=session_id)
+            return self._turns_differ(journey, session_id, error)
         except ContentRejectedError as error:
             self._see_refusal(error)
             return journey.ended(self._clock, Outcome.FAILED, error=error, kind=CONTENT_REJECTED, session_id=session_id)
@@ -348,6 +350,12 @@ class Delivery:
         if journey.refused_spans is not None and settlement.error_kind is None:
             return settlement._replace(error_kind=SPANS_REJECTED, error=journey.refused_spans)
         return settlement
+
+    def _may_delete(self, journey: Journey) -> bool:
+        return self._config.on_change == "update" or journey.send.action == "replace"
+
+    def _turns_differ(self, journey: Journey, session_id: str, error: TurnsDifferError) -> Settlement:
+        return journey.ended(self._clock, Outcome.CHANGED, error=error, kind="turns_differ", session_id=session_id)
 
     async def _adopt_existing(self, journey: Journey, exists: ExistsError) -> Settlement:
         self._exists_share = self._exists_share * 0.98 + 0.02

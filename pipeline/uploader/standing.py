@@ -20,14 +20,17 @@ class Standing(NamedTuple):
     """There once more."""
     others: list[str]
     """Neither: from here on it is another conversation."""
+    prints: list[bytes]
+    """What those of `ids` say by now."""
 
 
-def standing_of(stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, rewrites: bool = False) -> Standing:
+def standing_of(stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, rewrites: int = 0) -> Standing:
     """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts.
 
-    `rewrites`: a turn that says something else is an older state of the wanted one in its place.
+    `rewrites`: in so many places a turn that says something else is an older state of the wanted one.
     """
     ids: list[str] = []
+    prints: list[bytes] = []
     stale: list[int] = []
     doubles: list[str] = []
     others: list[str] = []
@@ -41,11 +44,12 @@ def standing_of(stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, r
         elif turn.print in taken:
             doubles.append(turn.id)
             continue
-        elif next_one is not None and rewrites:
+        elif next_one is not None and place < rewrites:
             stale.append(place)
         else:
             others.append(turn.id)
             continue
         ids.append(turn.id)
+        prints.append(turn.print)
         taken.add(turn.print)
-    return Standing(ids, stale, doubles, others)
+    return Standing(ids, stale, doubles, others, prints)

@@ -21,6 +21,7 @@ import pytest
 from pipeline import Config, load_config, plan_import, run_import
 from pipeline.emulator import RunningEmulator, running_emulator
 from pipeline.report.snapshot import Stop
+from pipeline.verify import verify_import
 from tests.end_to_end.conftest import Importer
 from tests.end_to_end.test_scattered import chat, observation
 from tests.invariants import KEY, check_invariants, read_manifest, read_rejects
@@ -28,28 +29,46 @@ from tests.invariants import KEY, check_invariants, read_manifest, read_rejects
 TRACES, SPANS, TALKS = 8, 4, 3
 CALM_RUNS = 4
 REJECTS = "-rejects"
+POLICIES = ("REJECT", "IGNORE", "REOPEN_AND_REEVALUATE")
+INNER_ROUTES = ("POST /inferenceResults*", "POST /traces*", "PATCH /sessions/*/finish", "* /inferenceResults*")
+TROUBLES: tuple[Any, ...] = (
+    {"status": 500},
+    {"status": 500, "after_commit": True},
+    "reset_before",
+    "reset_after_commit",
+    {"reset_after_commit": True, "visible_after_ms": 1_000},
+    {"status": 429},
+    {"status": 422, "body": {"message": "no such language"}},
+    {"keep_first": 1},
+    "garbage",
+)
 Step = tuple[str, int]
 
 
-def span_row(trace: int, span: int, state: int) -> dict[str, Any]:
-    """A state of a span; its tokens tell on the server which one came through."""
+def span_row(trace: int, span: int, state: int, *, rewords: bool = False) -> dict[str, Any]:
+    """A state of a span; its tokens tell on the server which one came through. `rewords`: what it says does, too."""
+    said = f"{trace}.{span} in state {state}" if rewords else f"{trace}.{span}"
     return observation(
         trace,
         span,
         minute=trace * 3,
         session_id=f"c-{trace % TALKS}" if trace % 4 else "",
+        input=f"Where is parcel {trace}.{span}?",
+        output=f"Parcel {said} is on its way.",
         usage_details={f"{trace}.{span}": state},
         updated_at=f"2026-08-22 09:{state:02}:00.000000",
     )
 
 
-def chat_row(number: int, state: int) -> dict[str, Any]:
+def chat_row(number: int, state: int, *, rewords: bool = False) -> dict[str, Any]:
     """A state of a trace that is one record; its tags tell on the server which one came through."""
+    said = f"{number} in state {state}" if rewords else f"{number}"
     return chat(
         number,
         f"c-{number % TALKS}",
         tags=[f"{number}:{tag}" for tag in range(1, state + 1)],
         updated_at=f"2026-08-22 09:{state:02}:00.000000",
+        output={"role": "assistant", "content": f"Parcel {said} is on its way."},
     )
 
 
@@ -67,12 +86,17 @@ class Nights:
         self.settle_minutes = chance.choice([0, 10])
         # A late trace moves the turns of its conversation: that does not merely add, so the user must say so.
         self.on_change = "update" if self.session_per == "conversation" else chance.choice(["auto", "update"])
+        self.rewords = self.on_change == "update" and chance.random() < 0.5
         self.has_chats = chance.random() < 0.5
         self.has_two_targets = chance.random() < 0.4
         self.spans: dict[tuple[int, int], int] = {}
         self.chats: dict[int, int] = {}
         self.made = 0
         self.last: Path | None = None
+        self.extents = chance.choice([["full"], ["full"], ["session", "turns", "full"], ["turns", "full"]])
+        """What later runs may bring: never less than an earlier one."""
+        for emulator in emulators:
+            emulator.set_product("prod_123", closedSessionInferenceCreationPolicy=chance.choice(POLICIES))
 
     def play(self, steps: Sequence[Step]) -> None:
         for name, seed in steps:
@@ -89,7 +113,7 @@ class Nights:
             newest = self.spans.get((trace, span), 0)
             state = self.new_state(newest, chance)
             self.spans[trace, span] = max(newest, state)
-            rows += [span_row(trace, span, state)] * chance.choice([1, 1, 1, 2])
+            rows += [span_row(trace, span, state, rewords=self.rewords)] * chance.choice([1, 1, 1, 2])
         chance.shuffle(rows)
         return rows
 
@@ -108,7 +132,7 @@ class Nights:
             newest = self.chats.get(number, 0)
             state = chance.choice([newest + 1, newest or 1])
             self.chats[number] = max(newest, state)
-            rows.append(chat_row(number, state))
+            rows.append(chat_row(number, state, rewords=self.rewords))
         self.write(self.new_path(chance), rows)
 
     def grow(self, chance: random.Random) -> None:
@@ -203,12 +227,23 @@ class Nights:
             {"match": "POST /sessions", "when": lucky, "do": {"status": 500, "after_commit": True}},
             {"match": "* /sessions*", "when": lucky, "do": "reset_after_commit"},
             {"match": "PATCH /sessions*", "when": lucky, "do": {"status": 413}},
+            *({"match": route, "when": lucky, "do": do} for route in INNER_ROUTES for do in TROUBLES),
         ]
-        self.emulators[target].set_faults(chance.sample(faults, chance.randint(1, 3)))
+        self.emulators[target].set_faults(chance.sample(faults, chance.randint(1, 6)))
         try:
             self.run_one(target, upload__max_attempts=chance.choice([1, 2]))
         finally:
             self.emulators[target].set_faults([])
+
+    def bring_more(self, chance: random.Random) -> None:
+        """From now on turns, or spans, come with the sessions."""
+        if len(self.extents) > 1:
+            self.extents = self.extents[1:]
+
+    def let_an_hour_pass(self, chance: random.Random) -> None:
+        """What is open closes by itself."""
+        for emulator in self.emulators:
+            emulator.forward(3_600)
 
     def draw_target(self, chance: random.Random) -> int:
         return chance.randrange(2) if self.has_two_targets else 0
@@ -222,6 +257,7 @@ class Nights:
             "assembly.settle_minutes": self.settle_minutes,
             "upload.on_change": self.on_change,
             "upload.lookup_seconds": 2,
+            "import": self.extents[0],
             "state_dir": self.home / "state",
         }
         overrides |= {name.replace("__", "."): value for name, value in settings.items()}
@@ -247,6 +283,7 @@ class Nights:
 
     def calm_down(self) -> None:
         """Nothing goes wrong any more: a few runs, and everything is there, once and whole."""
+        self.extents = self.extents[-1:]
         for target in range(2 if self.has_two_targets else 1):
             for number in range(CALM_RUNS):
                 self.run_one(target, upload__retry_rejected=number == 0)
@@ -260,12 +297,58 @@ class Nights:
             self.check_what_is_there(target)
 
     def check_what_is_there(self, target: int) -> None:
-        assert self.held(target) == self.expected()
+        expected = self.expected()
+        assert self.held(target) == expected
+        assert self.held_by_turns(target) == {
+            custom_id: {name: state for name, state in states.items() if not name.startswith("chat")}
+            for custom_id, states in expected.items()
+        }
+        assert self.said(target) == self.expected_to_be_said()
+        report = verify_import(self.config(target), everything=True).report
+        assert (report["exit_code"], report["as_the_ledger_says"]) == (0, len(expected)), report
 
     def held(self, target: int) -> dict[str, dict[str, int]]:
         """By custom id, what the server has; that none is there twice is an invariant."""
         sessions = self.emulators[target].sessions()
         return {session["customId"]: contents(session["metadata"]) for session in sessions}
+
+    def held_by_turns(self, target: int) -> dict[str, dict[str, int]]:
+        """By custom id, the states of the spans that hang on its turns; none is there twice."""
+        held: dict[str, dict[str, int]] = {}
+        for session in self.emulators[target].sessions(with_turns=True):
+            turns = [turn for turn in session["turns"] if turn["deletedAt"] is None]
+            tokens = [
+                state
+                for turn in turns
+                for span in turn["spans"]
+                if span["deletedAt"] is None
+                for state in span["metadata"].get("tokens", {}).items()
+            ]
+            assert len(dict(tokens)) == len(tokens), (session["customId"], tokens)
+            held[session["customId"]] = dict(tokens)
+        return held
+
+    def said(self, target: int) -> dict[str, list[str]]:
+        """By custom id, what was answered, in order."""
+        return {
+            session["customId"]: [turn["actualOutput"] for turn in session["turns"] if turn["deletedAt"] is None]
+            for session in self.emulators[target].sessions(with_turns=True)
+        }
+
+    def expected_to_be_said(self) -> dict[str, list[str]]:
+        """A trace without its root says what its last span does; traces of a conversation come as they began."""
+        answers: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for trace in {trace for trace, _ in self.spans}:
+            spans = [span for one, span in self.spans if one == trace]
+            told = 0 if 0 in spans else max(spans)
+            row = span_row(trace, told, self.spans[trace, told], rewords=self.rewords)
+            talk = row["session_id"] if self.session_per == "conversation" else ""
+            answers[f"langfuse:{talk or f't-{trace}'}"].append((row["start_time"], row["output"]))
+        for number, state in self.chats.items():
+            row = chat_row(number, state, rewords=self.rewords)
+            talk = f"c-{number % TALKS}" if self.session_per == "conversation" else f"trace-{number}"
+            answers[f"langfuse:{talk}"].append((row["timestamp"], row["output"]["content"]))
+        return {custom_id: [answer for _, answer in sorted(those)] for custom_id, those in answers.items()}
 
     def expected(self) -> dict[str, dict[str, int]]:
         """By custom id, the newest state of all that was ever written."""
@@ -289,7 +372,10 @@ def contents(metadata: dict[str, Any]) -> dict[str, int]:
     return metadata.get("tokens", {}) | {f"chat {number}": count for number, count in tags.items()}
 
 
-CHANGES = ["new_file", "new_file", "new_file", "new_chats", "grow", "pack", "rename", "copy", "give_rejects_again"]
+CHANGES = [
+    *("new_file", "new_file", "new_file", "new_chats", "grow", "pack", "rename", "copy", "give_rejects_again"),
+    *("bring_more", "let_an_hour_pass"),
+]
 RUNS = ["run", "run_some_files", "run_as_planned", "run_and_stop", "run_disturbed"]
 
 

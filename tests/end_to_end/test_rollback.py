@@ -13,7 +13,8 @@ from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Ended, Importer, end, make_trace, many, wait_until, write_jsonl
 from tests.end_to_end.test_process_faults import KILLED_AT
 from tests.end_to_end.test_scattered import observation
-from tests.end_to_end.test_verify import call, session_of, verify_json, write_config
+from tests.end_to_end.test_turns import QUICK, call, dialogue, said, talk, talks
+from tests.end_to_end.test_verify import ended, session_of, verify_json, write_config
 from tests.invariants import (
     PAYLOAD,
     check_invariants,
@@ -255,8 +256,8 @@ def test_a_run_that_was_stopped_is_taken_back_goes_on_and_is_taken_back_again(
     """The second time, the ids that deleted sessions are given are taken."""
     many(importer, 150)
     config = str(write_config(importer))
-    process = importer.start(options=[config, "--max-per-second", "60"])
-    wait_until(lambda: len(posts(emulator)) > 40)
+    process = importer.start(options=[config, "--max-per-second", "120"])
+    wait_until(lambda: ended(emulator) > 40)
     assert end(process, signal.SIGTERM).code == 143
     run_id = last_run(importer)
     first = rollback_json(importer, run_id, "--yes")["counts"]["deleted"]
@@ -271,9 +272,8 @@ def test_a_run_that_was_stopped_is_taken_back_goes_on_and_is_taken_back_again(
 def test_what_may_be_in_flight_is_told(importer: Importer, emulator: RunningEmulator) -> None:
     many(importer, 20)
     config = str(write_config(importer))
-    emulator.set_faults(
-        [{"match": "POST /sessions", "when": {"after": 10}, "do": {"hang": True, "after_commit": True}}]
-    )
+    hidden = {"hang": True, "after_commit": True, "visible_after_ms": 60_000}
+    emulator.set_faults([{"match": "POST /sessions", "when": {"after": 10}, "do": hidden}])
     process = importer.start(options=[config])
     wait_until(lambda: len(live(emulator)) == 20)
     end(process, signal.SIGKILL)
@@ -281,6 +281,7 @@ def test_what_may_be_in_flight_is_told(importer: Importer, emulator: RunningEmul
     (run_id,) = [folder.name for folder in importer.runs]
     report = rollback_json(importer, run_id, "--yes", code=4)
     assert report["in_doubt"] == 20 - report["counts"].get("deleted", 0) > 0
+    emulator.forward(60)
     assert import_again(importer, emulator)["outcomes"] == {"created": 20}
     assert rollback_json(importer, run_id, "--yes")["counts"] == {"deleted": 20}
     assert live(emulator) == set()
@@ -341,3 +342,97 @@ def test_versions_that_a_product_went_through_are_all_known(importer: Importer, 
     assert verify_json(importer, "--all", *product)["as_the_ledger_says"] == 7
     assert rollback_json(importer, run_id, "--yes", *product)["counts"] == {"deleted": 4}
     assert live(emulator) == names(10, 11, 12)
+
+
+def conversations(importer: Importer, **settings: Any) -> dict[str, Any]:
+    return importer.run_here(importer.home / "a.jsonl", **QUICK, **settings).summary
+
+
+def live_turns(emulator: RunningEmulator) -> list[dict[str, Any]]:
+    return [
+        turn for session in emulator.sessions(with_turns=True) for turn in session["turns"] if turn["deletedAt"] is None
+    ]
+
+
+@pytest.mark.parametrize("hold", [True, False], ids=["deleted sessions hold their ids", "ids are free again"])
+def test_what_a_run_created_goes_with_its_turns_and_comes_again_whole(importer: Importer, hold: bool) -> None:
+    with running_emulator(options={"deleted_hold_custom_id": hold}) as emulator:
+        importer.base_url = emulator.url
+        write_jsonl(importer.home / "a.jsonl", talks(4, 3))
+        conversations(importer)
+        assert rollback_json(importer, last_run(importer), "--yes")["counts"] == {"deleted": 4}
+        assert (live(emulator), live_turns(emulator)) == (set(), [])
+        mended = conversations(importer, mapping__metadata={"customer": "user_id"})
+        assert check_invariants(emulator, importer.last)["outcomes"] == mended["outcomes"] == {"created": 4}
+        assert said(emulator, "langfuse:talk-3") == dialogue(3, 3)
+        assert len(live_turns(emulator)) == 12
+        report = verify_json(importer)
+        assert (report["as_the_ledger_says"], report["turns"]) == (4, 12)
+
+
+def test_sessions_that_it_only_added_turns_to_are_named(importer: Importer, emulator: RunningEmulator) -> None:
+    other = Importer(importer.home / "other", emulator.url)
+    other.run_here(write_jsonl(other.home / "a.jsonl", [talk(5, 0)]), **QUICK)
+    source = importer.home / "a.jsonl"
+    write_jsonl(source, talks(2, 1))
+    conversations(importer, **{"import": "session"})
+    write_jsonl(source, [*talks(1, 2), talk(1, 0), talk(3, 0), talk(5, 0), talk(5, 1)])
+    assert conversations(importer, upload__on_existing="complete")["details"] == {
+        "changed": {"completed": 1, "updated": 1},
+        "existing": {"completed": 1},
+    }
+    report = rollback_json(importer, last_run(importer), "--yes")
+    assert report["counts"] == {"deleted": 1}
+    assert report["updated"] == [f"langfuse:talk-{number}" for number in (0, 1, 5)]
+    assert live(emulator) == {f"langfuse:talk-{number}" for number in (0, 1, 5)}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 2)
+
+
+def test_one_whose_change_broke_off_is_named_too(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 1))
+    conversations(importer)
+    write_jsonl(source, talks(1, 4))
+    refused = {"status": 422, "body": {"message": "no such language"}}
+    emulator.set_faults([{"match": "POST /inferenceResults", "when": {"after": 1}, "do": refused}])
+    assert conversations(importer)["outcomes"] == {"failed": 1}
+    report = rollback_json(importer, last_run(importer), "--yes")
+    assert (report["counts"], report["updated"]) == ({}, ["langfuse:talk-0"])
+    emulator.set_faults([])
+    conversations(importer)
+    check_invariants(emulator, importer.last)
+    assert verify_json(importer)["turns"] == 4
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_what_a_run_began_and_did_not_fill_is_taken_back_too(
+    importer: Importer, emulator: RunningEmulator, how: signal.Signals
+) -> None:
+    write_jsonl(importer.home / "a.jsonl", talks(60, 3))
+    config = str(write_config(importer))
+    options = [config, "--session-per", "conversation", "--max-per-second", "150"]
+    process = importer.start(options=options)
+    wait_until(lambda: len(live_turns(emulator)) > 80)
+    end(process, how)
+    there = len(live(emulator))
+    assert 0 < len(live_turns(emulator)) < 180
+    run_id = importer.runs[-1].name
+    assert rollback_json(importer, run_id, code=4)["counts"] == {"planned": there}
+    for step in ("RollbackLedger.intend", "Client.delete_session", "RollbackLedger.end"):
+        words = command(importer, run_id, "--yes", "--max-at-once", "3")
+        words[1:3] = [str(KILLED_AT), "call", step, "2"]
+        assert importer.execute(words).code == -signal.SIGKILL, step
+    report = rollback_json(importer, run_id, "--yes", code=4 if there < 60 else 0)
+    assert report["counts"]["deleted"] + report["taken_back_before"] == there
+    assert (live(emulator), live_turns(emulator)) == (set(), [])
+    assert importer.run(options=options[:3]).code == 0
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 60}
+    assert verify_json(importer)["turns"] == 180
+
+
+def test_one_whose_turn_was_refused_is_taken_back_too(importer: Importer, emulator: RunningEmulator) -> None:
+    write_jsonl(importer.home / "a.jsonl", talks(2, 3))
+    refused = {"status": 422, "body": {"message": "no such language"}}
+    emulator.set_faults([{"match": "POST /inferenceResults", "when": {"between": [4, 4]}, "do": refused}])
+    assert conversations(importer)["outcomes"] == {"created": 1, "failed": 1}
+    assert rollback_json(importer, last_run(importer), "--yes")["counts"] == {"deleted": 2}
+    assert live(emulator) == set()

@@ -690,3 +690,21 @@ def test_a_conversation_of_scattered_traces_goes_on_over_nights(importer: Import
     assert (row["error_kind"], row["turns"], row["spans"]) == ("updated", 3, 6)
     turns = sent(emulator)["langfuse:c-1"]["context"]["turns"]
     assert [turn["input"] for turn in turns] == [f"Where is parcel {n}?" for n in (1, 2, 3)]
+
+
+def test_one_that_goes_on_without_the_limit_and_is_stopped_at_once_balances(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [observation(trace) for trace in range(6)])
+    emulator.set_faults([{"match": "POST /sessions", "do": {"status": 500}}])
+    result = importer.run_here(source, limit=2, upload__give_up_after_seconds=1)
+    assert check_invariants(emulator, result.folder)["records_ignored"] == {"limit": 4}
+    emulator.set_faults([])
+    stop = Stop()
+    stop.request()
+    result = importer.run_here(source, stop=stop)
+    summary = check_invariants(emulator, result.folder)
+    assert (summary["continued"], summary["exit_code"]) == (True, 75)
+    result = importer.run_here(source)
+    summary = check_invariants(emulator, result.folder)
+    assert (summary["outcomes"], summary["records_ignored"]) == ({"created": 6}, {})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +15,8 @@ import pytest
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
 from tests.end_to_end.test_network_faults import LATER, TROUBLE, dated
-from tests.invariants import check_invariants, check_no_turn_is_doubled, read_manifest, read_rejects, read_summary
+from tests.end_to_end.test_scattered import observation
+from tests.invariants import KEY, check_invariants, check_no_turn_is_doubled, read_manifest, read_rejects, read_summary
 
 EXTENT = "full"
 TURN = "POST /inferenceResults"
@@ -445,3 +448,70 @@ def test_a_server_that_takes_no_large_bodies_gets_smaller_ones(importer: Importe
         result = importer.run_here(source, **QUICK)
         assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
         assert said(emulator, "chat:chat-1") == dialogue(1, 40)
+
+
+def test_pieces_from_before_turns_were_imported_are_not_forgotten(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    """Each night names its own file only."""
+    day = write_jsonl(importer.home / "1.jsonl", [observation(1, 0), observation(1, 1)])
+    night = write_jsonl(importer.home / "2.jsonl", [observation(1, 2)])
+    settings = QUICK | {"upload__on_change": "update", "assembly__settle_minutes": 0}
+    importer.run_here(day, **settings, **{"import": "session"})
+    result = importer.run_here(night, **settings)
+    assert check_invariants(emulator, result.folder)["details"] == {"changed": {"updated": 1}}
+    (session,) = emulator.sessions(with_turns=True)
+    assert sorted(span["name"] for turn in session["turns"] for span in turn["spans"]) == ["step 0", "step 1", "step 2"]
+
+
+def call(emulator: RunningEmulator, method: str, path: str, body: Any = None) -> None:
+    """Somebody else at the same API."""
+    request = urllib.request.Request(
+        f"{emulator.url}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+
+
+def test_a_session_with_turns_of_somebody_else_is_left_as_it_is(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
+    importer.run_here(source, **QUICK)
+    session_id = emulator.sessions()[0]["id"]
+    call(emulator, "POST", "/inferenceResults", {"sessionId": session_id, "input": "Hello?", "actualOutput": "Hello."})
+    call(emulator, "PATCH", f"/sessions/{session_id}/finish", {"stoppingReason": "IMPORTED"})
+    before = emulator.sessions(with_turns=True)
+    write_jsonl(source, talks(1, 3))
+    result = importer.run_here(source, **QUICK)
+    assert read_summary(result.folder)["details"] == {"changed": {"turns_differ": 1}}
+    assert emulator.sessions(with_turns=True) == before
+
+
+def test_what_somebody_deleted_comes_again_with_its_spans(importer: Importer, emulator: RunningEmulator) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 3))
+    importer.run_here(source, **QUICK)
+    deleted = emulator.sessions(with_turns=True)[0]["turns"][1]
+    call(emulator, "DELETE", f"/inferenceResults/{deleted['id']}")
+    write_jsonl(source, talks(1, 4))
+    result = importer.run_here(source, **QUICK)
+    check_invariants(emulator, result.folder)
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 4)
+    (session,) = emulator.sessions(with_turns=True)
+    live = [turn for turn in session["turns"] if turn["deletedAt"] is None]
+    steps = [{span["metadata"]["span_id"] for span in turn["spans"] if span["deletedAt"] is None} for turn in live]
+    assert steps == [{f"o-0-{turn}-0", f"o-0-{turn}-1"} for turn in range(4)]
+
+
+def test_one_that_closed_by_itself_before_its_end_came_gets_that_end(importer: Importer) -> None:
+    with running_emulator(options={"second_finish": "refuse"}) as emulator:
+        importer.base_url = emulator.url
+        half = talk(1, 0, output=None)
+        half["observations"] = [half["observations"][0] | {"endTime": None, "output": None}]
+        source = write_jsonl(importer.home / "a.jsonl", [half])
+        importer.run_here(source, **QUICK)
+        emulator.forward(3600)
+        write_jsonl(source, [talk(1, 0)])
+        importer.run_here(source, **QUICK)
+        (session,) = emulator.sessions()
+        assert (session["status"], session["stoppingReason"]) == ("COMPLETED", "IMPORTED")

@@ -1,0 +1,62 @@
+"""What sessions hold on the server: their turns, and how many spans an import made. Asked for in groups."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from pipeline.ledger.settled import Settled
+from pipeline.target import Target
+from pipeline.uploader.batches import CHECKED_TOGETHER, SPANS_PAGE, TURNS_PAGE
+from pipeline.uploader.comparison import Held
+from pipeline.uploader.content_api import ContentApi, StoredTurn
+
+Row = TypeVar("Row")
+
+
+def groups_of(sessions: Iterable[Settled]) -> Iterator[list[Settled]]:
+    """So many that one answer has room for all; one that holds more goes alone, and is read page by page."""
+    group: list[Settled] = []
+    turns = spans = 0
+    for session in sessions:
+        more_turns, more_spans = session.turns, session.spans or 0
+        is_full = turns + more_turns >= TURNS_PAGE or spans + more_spans >= SPANS_PAGE
+        if group and (len(group) == CHECKED_TOGETHER or is_full):
+            yield group
+            group, turns, spans = [], 0, 0
+        group.append(session)
+        turns, spans = turns + more_turns, spans + more_spans
+    if group:
+        yield group
+
+
+async def read_held(
+    target: Target, sessions: Sequence[Settled], counts_spans: Callable[[Settled], bool]
+) -> dict[str, Held]:
+    """By session id; raises what Target.ask raises. Of a turn only what it is known again by is kept."""
+    api = ContentApi(target.client)
+    ids = [session.session_id or "" for session in sessions]
+    turns: dict[str, dict[str, StoredTurn]] = defaultdict(dict)
+    async for turn in _rows(target, partial(api.turns, ids), TURNS_PAGE):
+        turns[turn.session_id][turn.id] = turn
+    spans: dict[str, set[str]] = {session.session_id or "": set() for session in sessions if counts_spans(session)}
+    if spans:
+        owners = {turn_id: session_id for session_id in spans for turn_id in turns[session_id]}
+        async for span_id, turn_id, is_imported in _rows(target, partial(api.span_ids, list(spans)), SPANS_PAGE):
+            if is_imported and turn_id in owners:
+                spans[owners[turn_id]].add(span_id)
+    return {id: Held(list(turns[id].values()), len(spans[id]) if id in spans else None) for id in ids}
+
+
+async def _rows(target: Target, question: Callable[..., Awaitable[list[Row]]], page_rows: int) -> AsyncIterator[Row]:
+    """All of them, page by page."""
+    offset = 0
+    while True:
+        page = await target.ask(partial(question, offset=offset))
+        for row in page:
+            yield row
+        if len(page) < page_rows:
+            return
+        offset += page_rows
