@@ -8,7 +8,6 @@ found nowhere and that no rule leaves out (coverage_rules.py) is lost.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import math
 import re
@@ -236,7 +235,7 @@ def _forms(key: str, value: Any) -> Iterator[Any]:
         if _ID.fullmatch(value):
             yield value.lower().removeprefix("0x")
         elif len(value) in (12, 24):
-            with contextlib.suppress(binascii.Error):
+            with contextlib.suppress(ValueError):  # not ASCII, or not base64
                 yield base64.b64decode(value, validate=True).hex()
         return
     if isinstance(value, int):

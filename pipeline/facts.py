@@ -105,7 +105,7 @@ def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable
         for span in turn.spans:
             span_id = encode(span.id)
             found.append(crc32(span_id, _SPAN))
-            if span.ended_at is not None:
+            if span.ended_at is not None or span.type == "EVENT":  # which has no end
                 stated = [span.name, span.type, span.input, span.output, span.error]
                 found.append(crc32(json_text.encode(stated), crc32(span_id)))
     return array("I", sorted(set(found))).tobytes()
@@ -114,7 +114,9 @@ def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable
 def _own_facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable[[str], bytes]) -> list[int]:
     """Beside its spans. Of a partial trace they are a guess by what is there of it, and state nothing."""
     found = [crc32(encode(text), seed) for text, seed in zip(_texts(trace), _SEEDS, strict=True) if text is not None]
-    if trace.status is not Status.PENDING:
+    if TRACES in trace.metadata:  # a conversation: it ends anew with each trace that is added
+        found += _STATUS.values()
+    elif trace.status is not Status.PENDING:
         found.append(_STATUS[trace.status])
     found += [crc32(encode(tag), _TAG) for tag in trace.tags]
     for key, value in trace.metadata.items():

@@ -44,9 +44,9 @@ async def read_held(
     spans: dict[str, set[str]] = {session.session_id or "": set() for session in sessions if counts_spans(session)}
     if spans:
         owners = {turn_id: session_id for session_id in spans for turn_id in turns[session_id]}
-        async for span_id, turn_id, is_imported in _rows(target, partial(api.span_ids, list(spans)), SPANS_PAGE):
-            if is_imported and turn_id in owners:
-                spans[owners[turn_id]].add(span_id)
+        async for span in _rows(target, partial(api.spans, list(spans)), SPANS_PAGE):
+            if span.mark is not None and span.turn_id in owners:
+                spans[owners[span.turn_id]].add(span.id)
     return {id: Held(list(turns[id].values()), len(spans[id]) if id in spans else None) for id in ids}
 
 

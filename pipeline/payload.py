@@ -34,6 +34,8 @@ def create_body(session: SessionImport, custom_id: str, *, version_id: str, ledg
 def update_body(session: SessionImport, *, ledger_id: str, status: str | None) -> bytes:
     """The JSON body of `PATCH /sessions/{id}`: sending it twice changes nothing more. `status` None: it stays."""
     state = b"" if status is None else b'"status":"%b",' % status.encode()
+    if session.content is not None and status is Status.PENDING:
+        state += b'"stoppingReason":null,"error":null,'  # how it ended is told anew
     return b'{%b"context":%b,%b}' % (state, session.context, _metadata(session, ledger_id))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline import json_text
-from pipeline.models import TurnImport
+from pipeline.models import SpanImport, TurnImport
 
 FIGURES = (
     "status",
@@ -46,14 +46,14 @@ def prints_of(turns: Sequence[TurnImport]) -> bytes:
     return b"".join([turn.print + turn.figures for turn in turns])
 
 
-def span_ids(turn_id: str, turn: TurnImport) -> list[str]:
-    """The ids that the spans of a turn get, of the form that Galtea's SDK gives (api-contract 5.1).
+def span_id(turn_id: str, span: SpanImport, generation: int = 0) -> str:
+    """The id that a span gets, of the form that Galtea's SDK gives (api-contract 5.1).
 
-    Each is made of the turn, of what the span says and of where it hangs: sent again it is the same one, and one that
-    has changed is another.
+    Made of its turn, of what it says and of where it hangs: sent again it is the same one. `generation`: where a span
+    that was deleted holds that id, the next one is free.
     """
-    turn_key = turn_id.encode()
-    return [f"trace_{hashlib.blake2b(turn_key + span.seed, digest_size=8).hexdigest()}" for span in turn.spans]
+    number = b"%d" % generation if generation else b""
+    return f"trace_{hashlib.blake2b(turn_id.encode() + span.seed + number, digest_size=8).hexdigest()}"
 
 
 def spans_sha256(turns: Sequence[TurnImport]) -> str:

@@ -45,7 +45,8 @@ CREATE TABLE session (
     extent TEXT,                     -- what it holds beside itself: null (nothing), turns, full (and spans)
     turn_prints BLOB, content_sha256 TEXT, spans_sha256 TEXT,   -- prints.py
     finish BLOB,                     -- the body that ended it
-    is_changing INTEGER NOT NULL DEFAULT 0   -- settled, and a change of it was begun
+    is_changing INTEGER NOT NULL DEFAULT 0,  -- settled, and a change of it was begun
+    sent_run INTEGER                 -- which may have sent something of it that nobody has seen answered
 );
 CREATE UNIQUE INDEX session_by_custom_id ON session (custom_id, target);
 
@@ -121,6 +122,7 @@ ALTER TABLE session ADD COLUMN content_sha256 TEXT;
 ALTER TABLE session ADD COLUMN spans_sha256 TEXT;
 ALTER TABLE session ADD COLUMN finish BLOB;
 ALTER TABLE session ADD COLUMN is_changing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN sent_run INTEGER;
 ALTER TABLE run ADD COLUMN alive_at TEXT;
 """
 

@@ -48,7 +48,9 @@ _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
 _COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
 """All of the session table but the row's number, which is another one in a shadow."""
-_OLD_COLUMNS = _COLUMNS.removesuffix(", extent, turn_prints, content_sha256, spans_sha256, finish, is_changing")
+_OLD_COLUMNS = _COLUMNS.removesuffix(
+    ", extent, turn_prints, content_sha256, spans_sha256, finish, is_changing, sent_run"
+)
 """Of a ledger before schema 4."""
 _FINAL = frozenset(
     [Outcome.CREATED, Outcome.EXISTING, Outcome.SKIPPED, Outcome.CHANGED, Outcome.DUPLICATE, Outcome.CONFLICT]
@@ -105,11 +107,6 @@ def _take(custom_ids: set[str], session: SessionImport) -> bool:
     return True
 
 
-def _before(known: Known) -> Before:
-    prints = known.turn_prints or b""
-    return Before(known.payload_sha256, prints, known.spans_sha256, known.finish, bool(known.is_changing))
-
-
 def _rejected_spans(done: Settlement) -> Reject:
     """They came from some of the session's records; nobody knows any more from which."""
     session = done.send.session
@@ -148,9 +145,9 @@ class SessionLedger:
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way, or lack parts."""
-        last = "SELECT max(alive_at) FROM main.run WHERE target = ?"
-        self.alive_at: str | None = database.connection.execute(last, (target,)).fetchone()[0]
-        """When an earlier process was last known to send to this target; None: nobody knows."""
+        alive = database.connection.execute("SELECT number, alive_at FROM main.run WHERE target = ?", (target,))
+        self._alive_at: dict[int, str | None] = dict(alive.fetchall())
+        """By run, when an earlier process of it was last known to send."""
         self.also_alone = 0
         """Sessions whose trace now stands in a conversation's session, too."""
         self.first_also_alone: list[str] = []
@@ -310,13 +307,20 @@ class SessionLedger:
             known.state,
             is_older=known.state in SETTLED_STATES and known.settled_run != self._run,
             grows_from=known.payload_sha256 if grows else None,
-            before=Before(
-                known.payload_sha256,
-                known.turn_prints or b"",
-                known.spans_sha256,
-                known.finish,
-                bool(known.is_changing),
-            ),
+            before=self._before(known),
+        )
+
+    def _before(self, known: Known) -> Before:
+        prints = known.turn_prints or b""
+        sent_at = self._alive_at.get(known.sent_run) if known.sent_run is not None else None
+        return Before(
+            known.payload_sha256,
+            prints,
+            known.spans_sha256,
+            known.finish,
+            bool(known.is_changing),
+            known.sent_run,
+            sent_at,
         )
 
     def _earlier(self, connection: sqlite3.Connection, key: tuple[int, int], records: int) -> str | None:
@@ -490,6 +494,10 @@ class SessionLedger:
                 [(send.version_id or version_id, send.row) for send in sends],
             )
             connection.executemany(
+                "UPDATE session SET sent_run = ? WHERE id = ?",
+                [(self._run, send.row) for send in sends if send.session.content is not None],
+            )
+            connection.executemany(
                 "UPDATE session SET is_changing = 1 WHERE id = ? AND state IN ('created', 'existing')",
                 [(send.row,) for send in sends if send.session.content is not None],
             )
@@ -508,6 +516,9 @@ class SessionLedger:
             connection.executemany(
                 "UPDATE session SET is_changing = ? WHERE id = ? AND state IN ('created', 'existing')",
                 [(send.before.is_changing, send.row) for send in sends if send.action != "create"],
+            )
+            connection.executemany(
+                "UPDATE session SET sent_run = ? WHERE id = ?", [(send.before.sent_run, send.row) for send in sends]
             )
 
     def settle(

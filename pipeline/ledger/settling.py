@@ -16,6 +16,8 @@ _STATE_OF = {
     Outcome.FAILED: "failed",
     Outcome.UNKNOWN: "unknown",
 }
+Doubt = Literal["none", "same", "new"]
+"""Whether something that was sent may come to light later: no; as before this process; yes, of this process."""
 _LEFT_ALONE = frozenset(["turns_differ", "other_payload", UPDATE_REJECTED])
 SETTLE_ENTRY = (
     "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
@@ -36,6 +38,9 @@ class Before(NamedTuple):
     """The body that ended it."""
     is_changing: bool = False
     """An earlier process may have begun this change, or another one."""
+    sent_run: int | None = None
+    sent_at: str | None = None
+    """The run that may have sent something of it that nobody has seen answered, and when at the latest."""
 
     @property
     def turns(self) -> int:
@@ -84,6 +89,9 @@ class Settlement(NamedTuple):
     first_sent_at: str | None = None
     settled_at: str | None = None
     latency_ms: float | None = None
+    doubt: Doubt = "none"
+    stored_turns: int = 0
+    """So many of its turns the API has said it stored."""
     refused_spans: str | None = None
     """Which spans the API did not take, and why."""
 
@@ -122,6 +130,9 @@ class Change(NamedTuple):
     is_left_alone: bool
     """Nothing of the change was sent, or it was refused as a whole: it was never begun."""
     has_refused_spans: bool
+    doubt: Doubt
+    is_underway: bool
+    """It did not come to its end; how far it came is written down."""
 
 
 def change_of(done: Settlement) -> Change:
@@ -149,6 +160,8 @@ def change_of(done: Settlement) -> Change:
         done.is_applied,
         is_left_alone and done.send.state in SETTLED_STATES,
         done.refused_spans is not None,
+        done.doubt,
+        done.outcome in (Outcome.PENDING, Outcome.FAILED, Outcome.UNKNOWN) and done.send.session.content is not None,
     )
 
 
@@ -194,6 +207,10 @@ def settle_session(change: Change) -> str:
         columns.append("is_changing = 0")
     if change.is_left_alone:
         columns.append("is_changing = ?")
+    if change.is_underway:
+        columns.append("turn_prints = CASE WHEN state IN ('created', 'existing') THEN turn_prints ELSE ? END")
+    if change.doubt != "new":
+        columns.append("sent_run = ?")
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
 
@@ -217,8 +234,18 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
         values += _known(content) if content is not None else [None] * 5
     if change.is_left_alone:
         values.append(done.send.before.is_changing)
+    if change.is_underway:
+        values.append(_stored_prints(done))
+    if change.doubt != "new":
+        values.append(done.send.before.sent_run if change.doubt == "same" else None)
     values.append(done.send.row)
     return values
+
+
+def _stored_prints(done: Settlement) -> bytes:
+    content, before = done.send.session.content, done.send.before
+    assert content is not None
+    return prints_of(content.turns[: done.stored_turns]) if done.stored_turns else before.prints
 
 
 def _known(content: Content) -> list[Any]:

@@ -17,7 +17,8 @@ Counts that the API has no field for, and the times of turns, stand in the sessi
 
 A span (`POST /traces`): name (its type, where it has none), type, startTime, endTime, latencyMs (not where it would be
 negative), inputData, outputData, error, and metadata: its own, and `span_id`, `model`, `tokens`, `cost`, and
-`parent_id` where the parent is not among the turn's spans. One of its own of these names becomes `metadata.<key>`.
+`parent_id` where the parent is not among the turn's spans, and the mark `trace_import`. One of its own of these names
+becomes `metadata.<key>`.
 
 Repeated history: where the messages before the last one repeat what the turns before said last, only what is new is
 sent: the last message, and any that says more than its words (a call of a tool, say) and stood in no earlier turn.
@@ -50,7 +51,7 @@ TURN_KEYS = ("turn_times", "turn_tokens")
 """Keys of a session's metadata."""
 _MOST = 2**53 - 1
 """The largest figure that JavaScript, and so the API, counts exactly."""
-_SPAN_KEYS = ("span_id", "parent_id", "model", "tokens", "cost")
+_SPAN_KEYS = ("span_id", "parent_id", "model", "tokens", "cost", "trace_import")
 
 
 class Mended(NamedTuple):
@@ -162,13 +163,18 @@ class _Writer:
         for place, span in enumerate(ordered):
             parent = places.get(span.parent_id) if span.parent_id is not None else None
             parent = parent if parent is not None and parent < place else None
-            body = self._span(span, is_child=parent is not None)
-            seeds[body] += 1
+            fields, metadata = self._span(span, is_child=parent is not None)
+            said = fields + metadata
+            seeds[said] += 1
             above = written[parent].seed if parent is not None else b""
-            written.append(SpanImport(body, _seed(span.id, body, seeds[body], above), parent))
+            seed = _seed(span.id, said, seeds[said], above)
+            # By this mark it is known again, whatever id it has there.
+            marked = b'%b,"trace_import":"%b"}' % (metadata[:-1], seed.hex().encode())
+            written.append(SpanImport(b'%b,"metadata":%b}' % (fields[:-1], marked), seed, parent))
         return tuple(written)
 
-    def _span(self, span: Span, *, is_child: bool) -> bytes:
+    def _span(self, span: Span, *, is_child: bool) -> tuple[bytes, bytes]:
+        """Its fields, and its metadata, which always hold something."""
         fields: dict[str, Any] = {"name": span.name.strip() or span.type.lower() or "span", "type": span.type}
         if span.started_at is not None:
             fields["startTime"] = span.started_at
@@ -178,15 +184,16 @@ class _Writer:
         if latency is not None:
             fields["latencyMs"] = latency
         fields |= _present(inputData=span.input, outputData=span.output, error=span.error)
-        fields["metadata"] = _span_metadata(span, is_child=is_child)
-        text, repairs = json_text.encode_counted(fields)
+        metadata = _span_metadata(span, is_child=is_child)
+        text, repairs = json_text.encode_counted([fields, metadata])
         if len(text) > self._max_value_bytes:
-            for name in ("inputData", "outputData", "metadata", "error"):
+            for name in ("inputData", "outputData", "error"):
                 if name in fields:
                     fields[name] = self._kept_whole(fields[name])
-            text, repairs = json_text.encode_counted(fields)
+            metadata = self._kept_whole(metadata)
+            _, repairs = json_text.encode_counted([fields, metadata])
         self.repairs.update(repairs)
-        return text
+        return json_text.encode(fields), json_text.encode(metadata)
 
     def _kept(self, value: Any) -> Any:
         value, count = cut(value, self._max_value_bytes)

@@ -18,6 +18,7 @@ from pipeline.uploader.questions import ask_until_answered
 from pipeline.uploader.retry import MAX_REFUSALS, RetryBudget, backoff_seconds
 
 T = TypeVar("T")
+NOT_STORED, CONFLICT, TOO_LARGE = 429, 409, 413
 
 
 class Attempts:
@@ -92,6 +93,33 @@ class Attempts:
         return await ask_until_answered(
             self._pace, self._clock, self._counts, self._chance, question, max_attempts=self._config.max_attempts
         )
+
+    async def until_known(self, journey: Journey, request: Callable[[], Awaitable[T]]) -> T:
+        """A write without a key, tried until it is answered. Raises AmbiguousError where it may have been stored."""
+        journey.has_written = journey.is_doubtful = True
+        while True:
+            try:
+                result = await self.attempt(journey, request)
+            except RefusedError as error:
+                if error.status != NOT_STORED:  # only that one says that nothing was stored (reliability.md)
+                    raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
+                failed: TransientError = error
+            except AmbiguousError:
+                raise
+            except TransientError as error:
+                failed = error
+            except RejectedError as error:
+                if error.status == CONFLICT:  # with what? Perhaps with itself
+                    raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
+                journey.is_doubtful = False
+                raise
+            else:
+                journey.is_doubtful = False
+                return result
+            if self.is_used_up(journey):
+                journey.is_doubtful = False
+                raise failed
+            await self.wait(journey, failed)
 
     def is_used_up(self, journey: Journey) -> bool:
         """Has this step had all the attempts and all the time that it may have?"""

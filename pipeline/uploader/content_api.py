@@ -31,6 +31,15 @@ class StoredTurn(NamedTuple):
     figures: bytes
 
 
+class StoredSpan(NamedTuple):
+    """A span on the server."""
+
+    id: str
+    turn_id: str
+    mark: str | None
+    """By which an import knows it again (SpanImport.seed); None: no import made it."""
+
+
 class RefusedSpan(NamedTuple):
     """A span that the API did not take, and why."""
 
@@ -149,14 +158,11 @@ class ContentApi:
             )
         return refused
 
-    async def span_ids(self, session_ids: Sequence[str], *, offset: int = 0) -> list[tuple[str, str, bool]]:
-        """GET /traces of these sessions, SPANS_PAGE from `offset` on: id, turn, and whether an import made it."""
+    async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
+        """GET /traces of these sessions, SPANS_PAGE from `offset` on."""
         query = f"/traces?{_ids(session_ids)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Span])
-        return [
-            (span.id, span.inferenceResultId, isinstance(span.metadata, dict) and "span_id" in span.metadata)
-            for span in found
-        ]
+        return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
 
     async def delete_span(self, span_id: str) -> None:
         """DELETE /traces/{id}."""
@@ -199,3 +205,8 @@ class ContentApi:
 
 def _ids(session_ids: Sequence[str]) -> str:
     return "&".join(f"sessionIds={quote_plus(session_id)}" for session_id in session_ids)
+
+
+def _mark_of(metadata: Any) -> str | None:
+    mark = metadata.get("trace_import") if isinstance(metadata, dict) else None
+    return mark if isinstance(mark, str) else None

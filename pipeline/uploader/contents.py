@@ -8,40 +8,31 @@ comparing more than these.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import orjson
 
 from pipeline.clock import Clock
 from pipeline.config import UploadConfig
-from pipeline.errors import AmbiguousError, RefusedError, RejectedError, TraceImportError, TransientError
-from pipeline.models import Content, TurnImport
-from pipeline.prints import span_ids, spans_sha256
-from pipeline.uploader.attempts import Attempts
+from pipeline.errors import AmbiguousError, RejectedError, TraceImportError
+from pipeline.models import Content
+from pipeline.uploader.attempts import TOO_LARGE, Attempts
 from pipeline.uploader.batches import (
-    MAX_BATCH_SPANS,
     MAX_BATCH_TURNS,
-    SPANS_PAGE,
     TURNS_PAGE,
-    SpanPlace,
-    all_spans,
     next_turns,
-    span_at,
-    span_batches,
 )
 from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
-from pipeline.uploader.content_api import CLOSED, ContentApi, RefusedSpan, StoredTurn
+from pipeline.uploader.content_api import CLOSED, ContentApi, StoredTurn
 from pipeline.uploader.journey import Journey
-from pipeline.uploader.retry import backoff_seconds
+from pipeline.uploader.showing import pause_seconds, shows_until
+from pipeline.uploader.spans import Spans
 from pipeline.uploader.standing import Standing, standing_of
 
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
-CONFLICT, TOO_LARGE = 409, 413
-REFUSED_SHOWN = 10
-"""Spans that a reject names."""
 MAX_REPAIRS = 3
 """How often turns that the API stored and does not show are sent anew."""
 T = TypeVar("T")
@@ -72,7 +63,6 @@ class Contents:
         clock: Clock,
         chance: random.Random,
         closed_policy: str | None,
-        others_show_until: float,
     ) -> None:
         self._client = client
         self._api = ContentApi(client)
@@ -82,11 +72,9 @@ class Contents:
         self._clock = clock
         self._chance = chance
         self._closed_policy = closed_policy
-        self._others_show_until = others_show_until
-        """Until then (monotonic), what an earlier process sent may still come to light."""
         self._most_turns = MAX_BATCH_TURNS
-        self._most_spans = MAX_BATCH_SPANS
         """In one request; fewer, once the API has found one too long."""
+        self._spans = Spans(self._api, attempts, config, clock, chance)
 
     async def look(
         self, journey: Journey, session_id: str, *, may_rewrite: bool = False, may_delete: bool = False
@@ -97,11 +85,15 @@ class Contents:
         """
         content, before = _content_of(journey), journey.send.before
         is_in_doubt = before.is_changing or journey.send.state in ("sent", "unknown")
-        until = self._others_show_until if is_in_doubt else self._clock.now()
         # Beyond the turns that the ledger knows, one that says something else is somebody else's.
         knows_all = not is_in_doubt and journey.send.action != "replace"
         rewrites = 0 if not may_rewrite else before.turns if knows_all else len(content.turns)
-        standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        stored = min(before.turns, len(content.turns))
+        standing = await self._read_until(journey, session_id, stored, self._lookup_until(), rewrites=rewrites)
+        until = shows_until(journey, self._config, self._clock)
+        if len(standing.ids) < len(content.turns) and until > self._clock.now():
+            standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        journey.stored_turns = len(standing.ids)
         _require_no_others(standing, may_delete=may_delete)
         return standing
 
@@ -134,7 +126,7 @@ class Contents:
             if not is_open and self._closed_policy != REOPENS:
                 await self._open(journey, session_id)
             ids = await self._append(journey, session_id, ids)
-        await self._bring_spans(journey, session_id, ids, standing)
+        await self._spans.bring(journey, session_id, ids, standing)
         if content.finish is not None and not (is_finished and known == len(content.turns)):
             await self._finish(journey, session_id, content.finish)
 
@@ -146,12 +138,12 @@ class Contents:
         for _ in range(MAX_REPAIRS):
             while len(ids) < len(wanted):
                 ids = await self._append_some(journey, session_id, ids)
+                journey.stored_turns = len(ids)
                 journey.begin_step()
             self._attempts.leave_place(journey)
             if await self._checks.are_stored(session_id, ids):
                 return ids
-            until = self._clock.now() + self._config.lookup_seconds
-            standing = await self._read_until(journey, session_id, len(wanted), until)
+            standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until())
             ids = await self._settled(journey, standing)
             if len(ids) == len(wanted):
                 return ids
@@ -170,7 +162,7 @@ class Contents:
             return await self._api.create_turns(session_id, [turn.messages or b"" for turn in some])
 
         try:
-            created = await self._known_to_be_stored(journey, post)
+            created = await self._attempts.until_known(journey, post)
             if len(created) == len(some):
                 return ids + created
             # It took them and stored none, or not all: a closed session may ignore what comes.
@@ -178,9 +170,9 @@ class Contents:
                 return ids
             raise AmbiguousError("the API says nothing about turns that it took", kind="broken_answer")
         except AmbiguousError as error:
-            until = self._clock.now() + self._config.lookup_seconds
-            standing = await self._read_until(journey, session_id, first + len(some), until)
+            standing = await self._read_until(journey, session_id, first + len(some), self._lookup_until())
             found = await self._settled(journey, standing)
+            journey.is_doubtful = False
             if len(found) <= first:
                 if self._attempts.is_used_up(journey):
                     raise
@@ -230,121 +222,12 @@ class Contents:
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
                 return standing
+            await self._clock.sleep(pause_seconds(times, left))
             times += 1
-            await self._clock.sleep(min(0.2 + backoff_seconds(min(times, 5), self._chance), max(left, 0.2)))
 
-    # --- spans --------------------------------------------------------------------------------------------
-
-    async def _bring_spans(
-        self, journey: Journey, session_id: str, turn_ids: list[str], standing: Standing | None
-    ) -> None:
-        turns = _content_of(journey).turns
-        send = journey.send
-        known = min(send.before.turns, len(turns))
-        is_new = standing is None or not standing.ids
-        is_as_before = (
-            standing is not None
-            and not send.before.is_changing
-            and standing.prints[:known] == send.before.said[:known]
-            and send.before.spans_sha256 == spans_sha256(turns[:known])
-        )
-        ids = {
-            SpanPlace(number, place): span_id
-            for number, (turn_id, turn) in enumerate(zip(turn_ids, turns, strict=True))
-            for place, span_id in enumerate(span_ids(turn_id, turn))
-        }
-        missing = all_spans(turns)
-        if not is_new and known and is_as_before:
-            missing = all_spans(turns, known)
-        elif not is_new and (missing or send.before.spans_sha256 is not None):
-            is_in_doubt = send.before.is_changing or send.state in ("sent", "unknown")
-            until = self._others_show_until if is_in_doubt else self._clock.now()
-            missing = await self._missing_spans(journey, session_id, missing, ids, until, clears=True)
-        refused: dict[SpanPlace, str] = {}
-        while missing:
-            batch = next(span_batches(turns, missing))[: self._most_spans]
-            try:
-                answers = await self._known_to_be_stored(
-                    journey,
-                    lambda batch=batch: self._api.create_spans(  # type: ignore[misc]
-                        [self._span_body(turns, turn_ids, ids, place) for place in batch]
-                    ),
-                )
-            except AmbiguousError as error:
-                until = self._clock.now() + self._config.lookup_seconds
-                left = await self._missing_spans(journey, session_id, batch, ids, until)
-                missing = [*left, *missing[len(batch) :]]
-                if len(left) == len(batch):
-                    if self._attempts.is_used_up(journey):
-                        raise
-                    await self._attempts.wait(journey, error)
-                continue
-            except RejectedError as error:  # all of them
-                if error.status == TOO_LARGE and len(batch) > 1:
-                    self._most_spans = len(batch) // 2
-                    continue
-                answers = [RefusedSpan(index, str(error)) for index in range(len(batch))]
-            missing = missing[len(batch) :]
-            journey.begin_step()
-            if answers:  # what was sent before is refused as being there
-                lacking = set(await self._missing_spans(journey, session_id, batch, ids, self._clock.now()))
-                refused |= {
-                    batch[answer.place]: answer.reason
-                    for answer in answers
-                    if answer.place < len(batch) and batch[answer.place] in lacking
-                }
-        if refused:
-            journey.refused_spans = _told(refused, turns)
-
-    def _span_body(
-        self, turns: Sequence[TurnImport], turn_ids: Sequence[str], ids: dict[SpanPlace, str], place: SpanPlace
-    ) -> bytes:
-        span = span_at(turns, place)
-        parent = (
-            b"" if span.parent is None else b'"parentTraceId":"%b",' % ids[place._replace(span=span.parent)].encode()
-        )
-        return b'{"id":"%b","inferenceResultId":%b,%b%b' % (
-            ids[place].encode(),
-            orjson.dumps(turn_ids[place.turn]),
-            parent,
-            span.body[1:],
-        )
-
-    async def _missing_spans(
-        self,
-        journey: Journey,
-        session_id: str,
-        places: Sequence[SpanPlace],
-        ids: dict[SpanPlace, str],
-        until: float,
-        *,
-        clears: bool = False,
-    ) -> list[SpanPlace]:
-        """Which of these the API does not show. `clears`: ours that are no longer wanted are deleted."""
-        times = 0
-        while True:
-            shown: dict[str, bool] = {}
-            offset = 0
-            while True:
-                page = await self._attempts.ask(
-                    journey,
-                    lambda offset=offset: self._api.span_ids([session_id], offset=offset),  # type: ignore[misc]
-                )
-                shown |= {span_id: is_ours for span_id, _, is_ours in page}
-                offset += SPANS_PAGE
-                if len(page) < SPANS_PAGE:
-                    break
-            missing = [place for place in places if ids[place] not in shown]
-            left = until - self._clock.now()
-            if not missing or left <= 0:
-                break
-            times += 1
-            await self._clock.sleep(min(0.2 + backoff_seconds(min(times, 5), self._chance), max(left, 0.2)))
-        if clears:
-            wanted = set(ids.values())
-            for span_id in [one for one, is_ours in shown.items() if is_ours and one not in wanted]:
-                await self._delete(journey, lambda span_id=span_id: self._api.delete_span(span_id))  # type: ignore[misc]
-        return missing
+    def _lookup_until(self) -> float:
+        """So long a write may take to show."""
+        return self._clock.now() + self._config.lookup_seconds
 
     # --- the end ------------------------------------------------------------------------------------------
 
@@ -353,10 +236,11 @@ class Contents:
         was_opened = False
         while True:
             try:
-                await self._known_to_be_stored(journey, lambda: self._api.finish(session_id, body))
+                await self._attempts.until_known(journey, lambda: self._api.finish(session_id, body))
             except AmbiguousError as error:
                 if is_finished_with(await self._session(journey, session_id), body):
                     return
+                journey.is_doubtful = False
                 if self._attempts.is_used_up(journey):
                     raise
                 await self._attempts.wait(journey, error)
@@ -395,27 +279,6 @@ class Contents:
 
     # --- one request --------------------------------------------------------------------------------------
 
-    async def _known_to_be_stored(self, journey: Journey, request: Callable[[], Awaitable[T]]) -> T:
-        """Tried until it is answered. Raises AmbiguousError where it may have been stored all the same."""
-        while True:
-            try:
-                return await self._attempts.attempt(journey, request)
-            except RefusedError as error:
-                if error.status != 429:  # only that one says that nothing was stored (reliability.md)
-                    raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
-                failed: TransientError = error
-            except AmbiguousError:
-                raise
-            except TransientError as error:
-                failed = error
-            except RejectedError as error:
-                if error.status == CONFLICT:  # with what? Perhaps with itself
-                    raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
-                raise
-            if self._attempts.is_used_up(journey):
-                raise failed
-            await self._attempts.wait(journey, failed)
-
     async def _delete(self, journey: Journey, request: Callable[[], Awaitable[None]]) -> None:
         try:
             await self._attempts.ask(journey, request)
@@ -439,15 +302,6 @@ def _require_no_others(standing: Standing, *, may_delete: bool) -> None:
             f"{len(standing.others)} turns on the server, the first one in place {place}, are not those of this "
             "trace; nothing was added"
         )
-
-
-def _told(refused: dict[SpanPlace, str], turns: Sequence[TurnImport]) -> str:
-    shown = [
-        f"span {orjson.loads(span_at(turns, place).body)['name']!r} of turn {place.turn + 1}: {reason}"
-        for place, reason in list(refused.items())[:REFUSED_SHOWN]
-    ]
-    more = f"; and {len(refused) - REFUSED_SHOWN} more" if len(refused) > REFUSED_SHOWN else ""
-    return f"{len(refused)} spans were refused, all else is there: {'; '.join(shown)}{more}"
 
 
 def _content_of(journey: Journey) -> Content:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pipeline.clock import Clock, iso
 from pipeline.errors import TraceImportError, TransientError
-from pipeline.ledger.settling import Send, Settlement
+from pipeline.ledger.admission import SETTLED_STATES
+from pipeline.ledger.settling import Doubt, Send, Settlement
 from pipeline.models import Outcome
 
 
@@ -40,6 +41,12 @@ class Journey:
     latency_ms: float | None = None
     last_error: TransientError | None = None
     refused_spans: str | None = None
+    has_written: bool = False
+    """A turn, a span or the end was sent."""
+    is_doubtful: bool = False
+    """The last one of these may have been stored, or not."""
+    stored_turns: int = 0
+    """So many turns the API has said it stored, from the first one on."""
 
     def begin_step(self) -> None:
         """What the steps before have cost does not count against the next one."""
@@ -79,4 +86,14 @@ class Journey:
             settled_at=None if outcome is Outcome.PENDING else iso(clock.wall()),
             latency_ms=self.latency_ms,
             refused_spans=self.refused_spans,
+            doubt=self._doubt(is_applied),
+            stored_turns=self.stored_turns,
         )
+
+    def _doubt(self, is_applied: bool) -> Doubt:
+        if is_applied or self.session_id is None:
+            return "none" if is_applied else "new" if self.was_ambiguous or self.is_sending else "same"
+        if not self.has_written:
+            return "same"
+        # Of one that was settled the ledger keeps what it held then, and not how far its change has come.
+        return "new" if self.is_doubtful or self.send.state in SETTLED_STATES else "none"

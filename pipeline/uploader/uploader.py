@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime
 from typing import Any
 
 from pipeline.clock import Clock, iso
@@ -89,7 +88,6 @@ class Uploader:
             clock=clock,
             chance=chance,
             closed_policy=closed_policy,
-            others_show_until=clock.now() + self._seconds_until_others_show(),
         )
         self._delivery = Delivery(
             client,
@@ -234,14 +232,6 @@ class Uploader:
         """Could anything still join the sessions that wait for their check?"""
         is_all = self._is_all_taken and not self._queue and not self._intended
         return not (is_all and len(self._tasks) - self._delivery.successors <= waiting) and not self._wants_room
-
-    def _seconds_until_others_show(self) -> float:
-        """How long what an earlier process of this ledger sent may still take to show, from now on."""
-        longest = self._config.lookup_seconds
-        if self._ledger.alive_at is None:
-            return longest
-        age = (self._clock.wall() - datetime.fromisoformat(self._ledger.alive_at)).total_seconds()
-        return max(0.0, min(longest, longest + self._config.timeout_seconds - age))
 
     async def _withdraw(self) -> None:
         """What was written down and did not leave is not in flight."""
