@@ -17,7 +17,7 @@ from pipeline.clock import Clock
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, RefusedError, RejectedError, TraceImportError, TransientError
 from pipeline.models import Content, TurnImport
-from pipeline.prints import span_ids, spans_sha256
+from pipeline.prints import FIGURES, span_ids, spans_sha256
 from pipeline.uploader.attempts import Attempts
 from pipeline.uploader.batches import (
     MAX_BATCH_SPANS,
@@ -40,6 +40,8 @@ from pipeline.uploader.standing import Standing, standing_of
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
 CONFLICT, TOO_LARGE = 409, 413
+CLEARED = ("actualOutput", "retrievalContext", *(name for name in FIGURES if name != "status"))
+"""What an older state of a turn may have said, and the newer one no longer does."""
 REFUSED_SHOWN = 10
 """Spans that a reject names."""
 MAX_REPAIRS = 3
@@ -96,7 +98,10 @@ class Contents:
         content = _content_of(journey)
         is_in_doubt = journey.send.before.is_changing or journey.send.state in ("sent", "unknown")
         until = self._others_show_until if is_in_doubt else self._clock.now()
-        return await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
+            return standing._replace(doubles=[], others=[*standing.doubles, *standing.others])
+        return standing
 
     async def bring(
         self,
@@ -127,7 +132,8 @@ class Contents:
             if not is_open and self._closed_policy != REOPENS:
                 await self._open(journey, session_id)
             ids = await self._append(journey, session_id, ids)
-        await self._bring_spans(journey, session_id, ids, is_new=not known)
+        if content.extent == "full":  # else spans that are there from an earlier run stay
+            await self._bring_spans(journey, session_id, ids, old_turns=known)
         if content.finish is not None and not (is_finished and known == len(content.turns)):
             await self._finish(journey, session_id, content.finish)
 
@@ -138,8 +144,10 @@ class Contents:
         wanted = _content_of(journey).turns
         for _ in range(MAX_REPAIRS):
             while len(ids) < len(wanted):
+                before = len(ids)
                 ids = await self._append_some(journey, session_id, ids)
-                journey.begin_step()
+                if len(ids) > before:
+                    journey.begin_step()
             self._attempts.leave_place(journey)
             if await self._checks.are_stored(session_id, ids):
                 return ids
@@ -167,7 +175,8 @@ class Contents:
             if len(created) == len(some):
                 return ids + created
             # It took them and stored none, or not all: a closed session may ignore what comes.
-            if await self._open_if_closed(journey, session_id):
+            journey.used_attempts += 1
+            if not self._attempts.is_used_up(journey) and await self._open_if_closed(journey, session_id):
                 return ids
             raise AmbiguousError("the API says nothing about turns that it took", kind="broken_answer")
         except AmbiguousError as error:
@@ -183,12 +192,16 @@ class Contents:
             if error.status == TOO_LARGE and len(some) > 1:
                 self._most_turns = len(some) // 2
                 return ids
-            if await self._open_if_closed(journey, session_id):
+            journey.used_attempts += 1  # opening it may help nothing
+            if not self._attempts.is_used_up(journey) and await self._open_if_closed(journey, session_id):
                 return ids
             raise ContentRejectedError(f"turn {first + 1} was refused", error) from error
 
     async def _rewrite(self, journey: Journey, turn_id: str, place: int) -> None:
         body = _content_of(journey).turns[place].body
+        said = orjson.loads(body)
+        cleared = b"".join([b'"%b":null,' % name.encode() for name in CLEARED if name not in said])
+        body = b"{%b%b" % (cleared, body[1:])
         try:
             await self._attempts.ask(journey, lambda: self._api.update_turn(turn_id, body))
         except RejectedError as error:
@@ -233,10 +246,11 @@ class Contents:
 
     # --- spans --------------------------------------------------------------------------------------------
 
-    async def _bring_spans(self, journey: Journey, session_id: str, turn_ids: list[str], *, is_new: bool) -> None:
+    async def _bring_spans(self, journey: Journey, session_id: str, turn_ids: list[str], *, old_turns: int) -> None:
+        """`old_turns`: so many of the turns were there before."""
         turns = _content_of(journey).turns
         send = journey.send
-        known = min(send.before.turns, len(turns))
+        known = min(send.before.turns, old_turns)
         is_as_before = not send.before.is_changing and send.before.spans_sha256 == spans_sha256(turns[:known])
         ids = {
             SpanPlace(number, place): span_id
@@ -244,12 +258,14 @@ class Contents:
             for place, span_id in enumerate(span_ids(turn_id, turn))
         }
         missing = all_spans(turns)
-        if not is_new and known and is_as_before:
+        if known and is_as_before:
             missing = all_spans(turns, known)
-        elif not is_new and (missing or send.before.spans_sha256 is not None):
+        elif old_turns and (missing or send.before.spans_sha256 is not None):
             is_in_doubt = send.before.is_changing or send.state in ("sent", "unknown")
             until = self._others_show_until if is_in_doubt else self._clock.now()
-            missing = await self._missing_spans(journey, session_id, missing, ids, until, clears=True)
+            missing = await self._missing_spans(
+                journey, session_id, missing, ids, until, clears=send.state != "existing"
+            )
         refused: dict[SpanPlace, str] = {}
         while missing:
             batch = next(span_batches(turns, missing))[: self._most_spans]
@@ -340,6 +356,8 @@ class Contents:
 
     async def _finish(self, journey: Journey, session_id: str, body: bytes) -> None:
         journey.begin_step()
+        status = "FAILED" if "error" in orjson.loads(body) else "COMPLETED"
+        is_opened = False
         while True:
             try:
                 await self._known_to_be_stored(journey, lambda: self._api.finish(session_id, body))
@@ -351,9 +369,12 @@ class Contents:
                 await self._attempts.wait(journey, error)
             except RejectedError as error:
                 session = await self._session(journey, session_id)
-                if session is not None and session.status in CLOSED:
+                if session is None or session.status not in CLOSED:
+                    raise ContentRejectedError("its end was refused", error) from error
+                if session.status == status or is_opened:
                     return  # it closed by itself, or an attempt before had finished it
-                raise ContentRejectedError("its end was refused", error) from error
+                await self._open(journey, session_id)
+                is_opened = True
             else:
                 return
 
@@ -396,6 +417,7 @@ class Contents:
                 failed = error
             except RejectedError as error:
                 if error.status == CONFLICT:  # with what? Perhaps with itself
+                    journey.used_attempts += 1
                     raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
                 raise
             if self._attempts.is_used_up(journey):
