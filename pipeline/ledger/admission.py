@@ -19,6 +19,8 @@ CONTENT_REJECTED = "content_rejected"
 """The error kind of a session of which the API refused a turn, or its end, for good: a part of it is there."""
 SPANS_REJECTED = "spans_rejected"
 """The error kind of a session that is there with all its turns, and of which the API refused spans."""
+SPANS_UNKNOWN = ""
+"""In the place of a hash of a session's spans: not all of them are known to be there."""
 
 
 class Known(NamedTuple):
@@ -107,6 +109,8 @@ def decide(
                 return _settled_before(session, known, policy)._replace(displaces=True)
             return decision
         if is_seen_one_sent if is_settled else known.trace_sha256 != known.seen_sha256:
+            if is_settled and policy.on_change == "recreate":
+                return _settled_before(session, known, policy)  # begun or not: the old one may have lost its name
             return Decision("replace")  # so an earlier process of this run decided
     if is_settled:
         return _settled_before(session, known, policy)
@@ -155,9 +159,13 @@ def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Dec
     content = session.content
     wanted, there = (_EXTENTS.index(extent) for extent in (content.extent if content else None, known.extent))
     is_ours = known.state == "created"
+    may_add = is_ours or (policy.completes_existing and known.session_id is not None)
+    lacks_spans = wanted == there == _EXTENTS.index("full") and known.spans_sha256 == SPANS_UNKNOWN
     if session.trace_sha256 == known.trace_sha256:
-        if wanted > there and (is_ours or policy.completes_existing):
+        if may_add and (wanted > there or (policy.retry_rejected and lacks_spans)):
             return Decision("complete")
+        if is_ours and known.is_changing:
+            return Decision("update")  # back to what it was before
         is_same = session.payload_sha256 == known.payload_sha256 and (
             content is None or not is_ours or content.sha256 == known.content_sha256
         )
@@ -182,7 +190,7 @@ def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Dec
             return Decision("update")
         if policy.on_change == "recreate":
             return Decision("recreate")
-    elif content is not None and policy.completes_existing:
+    elif content is not None and may_add:
         return Decision("complete")
     kind, why = "reported", "it does not merely add to the one imported before"
     if known.state == "existing":

@@ -165,7 +165,12 @@ class RunLedger:
             )
             for table in tables:
                 key = "number" if table == "run" else "run"
-                connection.execute(f"INSERT INTO main.{table} SELECT * FROM past.{table} WHERE {key} = ?", (number,))
+                # By name: an older ledger has fewer of them.
+                columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA past.table_info({table})"))
+                connection.execute(
+                    f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM past.{table} WHERE {key} = ?",
+                    (number,),
+                )
 
     def is_killed(self, run: RunRow) -> bool:
         """Has this run no end?"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
-from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, UPDATE_REJECTED
+from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, SPANS_UNKNOWN, UPDATE_REJECTED
 from pipeline.models import Content, Outcome, SessionImport
 from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
 
@@ -51,6 +51,13 @@ class Before(NamedTuple):
     def said(self) -> list[bytes]:
         """Of each turn, the print of what was said."""
         return [self.prints[place : place + PRINT_BYTES // 2] for place in range(0, len(self.prints), PRINT_BYTES)]
+
+
+def before_of(session: SessionImport) -> Before:
+    """The same, of a session that was just sent whole."""
+    turns = session.content.turns if session.content is not None else ()
+    finish = session.content.finish if session.content is not None else None
+    return Before(session.payload_sha256, prints_of(turns), spans_sha256(turns), finish)
 
 
 class Send(NamedTuple):
@@ -139,13 +146,13 @@ def change_of(done: Settlement) -> Change:
     """From how it ended; the rest of a settlement are values (session_values)."""
     state = _STATE_OF.get(done.outcome)
     if done.outcome is Outcome.CHANGED and done.session_id is not None:
-        state = "created"  # ours, by its mark
+        state = "existing" if done.send.state == "existing" else "created"  # ours, by its mark
     if done.outcome is Outcome.FAILED and done.session_id is not None:
         state = "unknown"  # a part of it is there: the next run looks before it sends
     if done.outcome is Outcome.PENDING and not done.is_in_doubt:
         state = "pending"  # it did not leave, or was refused: nothing of it is in flight
     content: Literal["sent", "unknown", "same"] = "same"
-    if done.is_applied or state in ("existing", "rejected"):
+    if done.is_applied or done.outcome in (Outcome.EXISTING, Outcome.REJECTED):
         content = "sent"
     elif done.outcome is Outcome.CHANGED and done.send.state not in SETTLED_STATES:
         content = "unknown"  # found on the server, ours, and with something else in it than what is in the row
@@ -231,7 +238,7 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
         values.append(done.version_id)
     if change.is_applied:
         content = session.content
-        values += _known(content) if content is not None else [None] * 5
+        values += _known(content, lacks_spans=change.has_refused_spans) if content is not None else [None] * 5
     if change.is_left_alone:
         values.append(done.send.before.is_changing)
     if change.is_underway:
@@ -248,5 +255,6 @@ def _stored_prints(done: Settlement) -> bytes:
     return prints_of(content.turns[: done.stored_turns]) if done.stored_turns else before.prints
 
 
-def _known(content: Content) -> list[Any]:
-    return [content.extent, prints_of(content.turns), content.sha256, spans_sha256(content.turns), content.finish]
+def _known(content: Content, *, lacks_spans: bool) -> list[Any]:
+    spans = SPANS_UNKNOWN if lacks_spans else spans_sha256(content.turns)
+    return [content.extent, prints_of(content.turns), content.sha256, spans, content.finish]

@@ -110,6 +110,7 @@ class Attempts:
                 failed = error
             except RejectedError as error:
                 if error.status == CONFLICT:  # with what? Perhaps with itself
+                    journey.used_attempts += 1
                     raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
                 journey.is_doubtful = False
                 raise

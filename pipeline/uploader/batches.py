@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pipeline.ledger.settling import Before, Send
+from pipeline.ledger.settling import Before, Send, before_of
 from pipeline.models import Content, SessionImport, SpanImport, TurnImport
 from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
 
@@ -118,9 +118,7 @@ class Foretold:
         self._of_sessions += requests_for(send)
         session, content = send.session, send.session.content
         if session.revision is not None:
-            finish = content.finish if content is not None else None
-            turns = content.turns if content is not None else ()
-            self._sent[send.row] = Before(session.payload_sha256, prints_of(turns), spans_sha256(turns), finish)
+            self._sent[send.row] = before_of(session)
             if len(self._sent) > REMEMBERED:
                 self._sent.popitem(last=False)
         if content is None or len(content.turns) <= (send.before.turns if send.action != "recreate" else 0):

@@ -17,6 +17,7 @@ from pipeline.clock import Clock
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, RejectedError, TraceImportError
 from pipeline.models import Content
+from pipeline.prints import FIGURES
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
 from pipeline.uploader.batches import (
     MAX_BATCH_TURNS,
@@ -33,6 +34,8 @@ from pipeline.uploader.standing import Standing, standing_of
 
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
+CLEARED = ("actualOutput", "retrievalContext", *(name for name in FIGURES if name != "status"))
+"""What an older state of a turn may have said, and the newer one no longer does."""
 MAX_REPAIRS = 3
 """How often turns that the API stored and does not show are sent anew."""
 T = TypeVar("T")
@@ -94,6 +97,8 @@ class Contents:
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
         journey.stored_turns = len(standing.ids)
+        if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
+            standing = standing._replace(doubles=[], others=[*standing.doubles, *standing.others])
         _require_no_others(standing, may_delete=may_delete)
         return standing
 
@@ -126,7 +131,8 @@ class Contents:
             if not is_open and self._closed_policy != REOPENS:
                 await self._open(journey, session_id)
             ids = await self._append(journey, session_id, ids)
-        await self._spans.bring(journey, session_id, ids, standing)
+        if content.extent == "full":  # else spans that are there from an earlier run stay
+            await self._spans.bring(journey, session_id, ids, standing)
         if content.finish is not None and not (is_finished and known == len(content.turns)):
             await self._finish(journey, session_id, content.finish)
 
@@ -137,9 +143,11 @@ class Contents:
         wanted = _content_of(journey).turns
         for _ in range(MAX_REPAIRS):
             while len(ids) < len(wanted):
+                before = len(ids)
                 ids = await self._append_some(journey, session_id, ids)
                 journey.stored_turns = len(ids)
-                journey.begin_step()
+                if len(ids) > before:
+                    journey.begin_step()
             self._attempts.leave_place(journey)
             if await self._checks.are_stored(session_id, ids):
                 return ids
@@ -166,7 +174,8 @@ class Contents:
             if len(created) == len(some):
                 return ids + created
             # It took them and stored none, or not all: a closed session may ignore what comes.
-            if await self._open_if_closed(journey, session_id):
+            journey.used_attempts += 1
+            if not self._attempts.is_used_up(journey) and await self._open_if_closed(journey, session_id):
                 return ids
             raise AmbiguousError("the API says nothing about turns that it took", kind="broken_answer")
         except AmbiguousError as error:
@@ -182,12 +191,16 @@ class Contents:
             if error.status == TOO_LARGE and len(some) > 1:
                 self._most_turns = len(some) // 2
                 return ids
-            if await self._open_if_closed(journey, session_id):
+            journey.used_attempts += 1  # opening it may help nothing
+            if not self._attempts.is_used_up(journey) and await self._open_if_closed(journey, session_id):
                 return ids
             raise ContentRejectedError(f"turn {first + 1} was refused", error) from error
 
     async def _rewrite(self, journey: Journey, turn_id: str, place: int) -> None:
         body = _content_of(journey).turns[place].body
+        said = orjson.loads(body)
+        cleared = b"".join([b'"%b":null,' % name.encode() for name in CLEARED if name not in said])
+        body = b"{%b%b" % (cleared, body[1:])
         try:
             await self._attempts.ask(journey, lambda: self._api.update_turn(turn_id, body))
         except RejectedError as error:

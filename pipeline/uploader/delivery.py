@@ -17,10 +17,11 @@ from pipeline.errors import (
     TraceImportError,
     TransientError,
 )
-from pipeline.ledger.admission import CONTENT_REJECTED, SPANS_REJECTED, UPDATE_REJECTED
-from pipeline.ledger.settling import Settlement
+from pipeline.ledger.admission import CONTENT_REJECTED, SPANS_REJECTED, SPANS_UNKNOWN, UPDATE_REJECTED
+from pipeline.ledger.settling import Before, Settlement, before_of
 from pipeline.models import Outcome, Status
 from pipeline.payload import create_body, update_body
+from pipeline.prints import prints_of
 from pipeline.uploader.attempts import Attempts
 from pipeline.uploader.attribution import Whose, whose
 from pipeline.uploader.client import Client, Created, StoredSession, is_gone
@@ -107,6 +108,7 @@ class Delivery:
             session_id = send.session_id if send.state == "created" else None
             if journey.predecessor is not None:
                 earlier = await self._wait_for(journey, journey.predecessor)
+                journey.send = send = send._replace(before=_after(earlier, send.before))
                 if earlier is not None and earlier.outcome in (Outcome.CREATED, Outcome.CHANGED):
                     session_id = earlier.session_id
                     journey.is_change = earlier.outcome is Outcome.CHANGED
@@ -293,11 +295,20 @@ class Delivery:
             return journey.ended(self._clock, Outcome.FAILED, error=error, session_id=old_id)
         settlement = await self._create(journey)
         if settlement.outcome is Outcome.REJECTED:
-            await self._attempts.ask(journey, lambda: self._client.rename_session(old_id, journey.send.custom_id))
+            try:
+                await self._attempts.ask(journey, lambda: self._client.rename_session(old_id, journey.send.custom_id))
+            except (ExistsError, RejectedError, TransientError) as error:
+                return settlement._replace(
+                    outcome=Outcome.FAILED,
+                    error_kind="not_renamed",
+                    error=f"{settlement.error}; and the old one is still named {aside}: {error}",
+                    session_id=old_id,
+                    version_id=None,
+                )
             return settlement._replace(
                 outcome=Outcome.CHANGED, error_kind=UPDATE_REJECTED, session_id=old_id, version_id=None
             )
-        if settlement.outcome is not Outcome.CREATED:
+        if not settlement.is_applied:
             return settlement
         try:
             await self._attempts.ask(journey, lambda: self._client.delete_session(old_id))
@@ -352,7 +363,11 @@ class Delivery:
         return settlement
 
     def _may_delete(self, journey: Journey) -> bool:
-        return self._config.on_change == "update" or journey.send.action == "replace"
+        content, before = journey.send.session.content, journey.send.before
+        if self._config.on_change == "update" or journey.send.action in ("replace", "recreate"):
+            return True
+        # As it was before a change that did not come to its end: what that one added goes.
+        return content is not None and before.is_changing and prints_of(content.turns) == before.prints
 
     def _turns_differ(self, journey: Journey, session_id: str, error: TurnsDifferError) -> Settlement:
         return journey.ended(self._clock, Outcome.CHANGED, error=error, kind="turns_differ", session_id=session_id)
@@ -373,12 +388,19 @@ class Delivery:
             case Whose.OURS if session.content is None:
                 return journey.ended(self._clock, Outcome.CREATED, session_id=found.id, is_applied=True)
             case Whose.OURS:
+                # Its mark says nothing about its turns: an earlier process may have sent older ones.
+                is_begun = journey.send.state in ("sent", "unknown") or journey.send.before.is_changing
                 return await self._add_to(
-                    journey, found, lambda **end: journey.ended(self._clock, Outcome.CREATED, **end)
+                    journey,
+                    found,
+                    lambda **end: journey.ended(self._clock, Outcome.CREATED, **end),
+                    rewrites=is_begun,
                 )
             case Whose.OURS_BEFORE:
                 return await self._update(journey, found.id)
-            case Whose.OURS_BUT_OTHER if journey.send.action == "replace" or self._config.on_change == "update":
+            case Whose.OURS_BUT_OTHER if (
+                journey.send.action in ("replace", "recreate") or self._config.on_change == "update"
+            ):
                 return await self._update(journey, found.id)
             case Whose.OURS_BUT_OTHER:
                 return journey.ended(self._clock, Outcome.CHANGED, kind="reported", session_id=found.id)
@@ -409,3 +431,10 @@ class Delivery:
         if self._is_stopping():
             raise StoppingError
         return await self._lookups.find(journey.send.custom_id, journey.version_id, patience_seconds=patience_seconds)
+
+
+def _after(earlier: Settlement | None, before: Before) -> Before:
+    """What the server holds of a session once an earlier state of it, of the same input, is settled."""
+    if earlier is None or not earlier.is_applied or earlier.refused_spans is not None:
+        return before._replace(spans_sha256=SPANS_UNKNOWN)
+    return before_of(earlier.send.session)

@@ -136,7 +136,7 @@ class Spans:
         is_settled = before.spans_sha256 is not None
         if not is_settled and len(standing.ids) < len(turns):
             return all_spans(turns)  # nobody sends spans while turns are missing
-        known = min(before.turns, len(turns))
+        known = min(before.turns, len(standing.ids))
         is_as_before = (
             is_settled
             and not before.is_changing
@@ -146,7 +146,9 @@ class Spans:
         if is_as_before and known:
             return all_spans(turns, known)
         until = shows_until(journey, self._config, self._clock)
-        return await self._missing(journey, session_id, wanted, all_spans(turns), until, clears=True)
+        return await self._missing(
+            journey, session_id, wanted, all_spans(turns), until, clears=journey.send.state != "existing"
+        )
 
     async def _missing(
         self,

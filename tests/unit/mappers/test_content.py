@@ -221,6 +221,8 @@ def test_a_span_says_all_it_knows() -> None:
         error="late", model="gpt-4.1", tokens={"input": 1}, cost=0.5, metadata={"model": "mine", "seed": 7},
     )  # fmt: skip
     first, second = spans_sent(root, span)
+    marks = [sent["metadata"].pop("trace_import") for sent in (first, second)]
+    assert len({*marks}) == 2
     assert first == {"name": "answer", "type": "CHAIN", "metadata": {"span_id": "a"}}
     assert second == {
         "name": "chat",
