@@ -96,10 +96,14 @@ class Attempts:
 
     async def until_known(self, journey: Journey, request: Callable[[], Awaitable[T]]) -> T:
         """A write without a key, tried until it is answered. Raises AmbiguousError where it may have been stored."""
-        journey.has_written = journey.is_doubtful = True
+
+        async def write() -> T:
+            journey.has_written = journey.is_doubtful = True  # and not before: it may have to wait at the gates
+            return await request()
+
         while True:
             try:
-                result = await self.attempt(journey, request)
+                result = await self.attempt(journey, write)
             except RefusedError as error:
                 if error.status != NOT_STORED:  # only that one says that nothing was stored (reliability.md)
                     raise AmbiguousError(str(error), kind=error.kind, status=error.status) from error
@@ -117,8 +121,8 @@ class Attempts:
             else:
                 journey.is_doubtful = False
                 return result
+            journey.is_doubtful = False
             if self.is_used_up(journey):
-                journey.is_doubtful = False
                 raise failed
             await self.wait(journey, failed)
 

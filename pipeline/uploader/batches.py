@@ -89,7 +89,8 @@ def requests_for(send: Send) -> int:
         return whole + 3  # read, renamed, deleted
     is_grown = before.turns < len(content.turns)
     count = 1 + before.turns // TURNS_PAGE + 1  # the session and its turns are read
-    count += is_grown or before.payload_sha256 != send.session.payload_sha256
+    is_closed = before.finish is not None
+    count += (is_grown and is_closed) or before.payload_sha256 != send.session.payload_sha256
     count += sum(
         prints_of([turn]) != before.prints[place : place + PRINT_BYTES]
         for turn, place in zip(content.turns, range(0, len(before.prints), PRINT_BYTES), strict=False)

@@ -240,7 +240,8 @@ class Delivery:
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, found.id, error)
         is_grown = len(standing.ids) < len(content.turns)
-        if is_ours and (is_grown or mark_of(found).get("sha256") != session.payload_sha256):
+        is_closed = found.status != Status.PENDING
+        if is_ours and ((is_grown and is_closed) or mark_of(found).get("sha256") != session.payload_sha256):
             # It opens with the same request; one that has ended and got no turn keeps its end.
             status = Status.PENDING if is_grown or content.finish is None else None
             failed = await self._change(journey, found.id, status)
