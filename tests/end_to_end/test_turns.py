@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -515,3 +516,44 @@ def test_one_that_closed_by_itself_before_its_end_came_gets_that_end(importer: I
         importer.run_here(source, **QUICK)
         (session,) = emulator.sessions()
         assert (session["status"], session["stoppingReason"]) == ("COMPLETED", "IMPORTED")
+
+
+def test_a_span_that_comes_back_as_it_was_is_there_again(importer: Importer, emulator: RunningEmulator) -> None:
+    """The id that it had belongs to a deleted span by then."""
+    for value in (10, 99, 10, 99):
+        row = talk(1, 0)
+        row["observations"][1] |= {"output": value}
+        source = write_jsonl(importer.home / "a.jsonl", [row])
+        result = importer.run_here(source, **QUICK, upload__on_change="update")
+        assert check_invariants(emulator, result.folder)["exit_code"] == 0
+        [session] = emulator.sessions(with_turns=True)
+        live = [span for span in session["turns"][0]["spans"] if span["deletedAt"] is None]
+        assert [span["outputData"] for span in live] == [{"done": 0}, value]
+
+
+def test_a_run_that_is_stopped_in_order_leaves_nothing_in_doubt(importer: Importer, emulator: RunningEmulator) -> None:
+    """So the next one goes on at once, and does not wait for what may still come to light."""
+    emulator.set_latency(50)
+    source = write_jsonl(importer.home / "a.jsonl", talks(12, 4))
+    options = ["--session-per", "conversation", "--max-per-second", "20"]
+    assert importer.run(source, options=[*options, "--for", "3s"]).code == 75
+    assert 0 < calls(emulator)[TURN] < 48
+    started = time.monotonic()
+    done = importer.run(source, options=["--session-per", "conversation"])
+    assert done.code == 0, done.out + done.err
+    assert time.monotonic() - started < 30
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 12}
+    assert calls(emulator)[TURN] == 48
+
+
+def test_a_conversation_whose_last_trace_failed_goes_on(importer: Importer, emulator: RunningEmulator) -> None:
+    failed = talk(1, 1, output=None)
+    failed["observations"][0] |= {"level": "ERROR", "statusMessage": "no connection", "output": None}
+    day, night = importer.home / "a.jsonl", importer.home / "b.jsonl"
+    importer.run_here(write_jsonl(day, [talk(1, 0), failed]), **QUICK)
+    assert emulator.sessions()[0]["status"] == "FAILED"
+    write_jsonl(night, [talk(1, 2)])
+    result = importer.run_here(day, night, **QUICK)
+    assert check_invariants(emulator, result.folder)["details"] == {"changed": {"updated": 1}}
+    [session] = emulator.sessions(with_turns=True)
+    assert (session["status"], session["error"], len(session["turns"])) == ("COMPLETED", None, 3)
