@@ -345,7 +345,7 @@ def test_versions_that_a_product_went_through_are_all_known(importer: Importer, 
 
 
 def conversations(importer: Importer, **settings: Any) -> dict[str, Any]:
-    return importer.run_here(importer.home / "a.jsonl", **QUICK, **settings).summary
+    return importer.run_here(importer.home / "a.jsonl", **(QUICK | settings)).summary
 
 
 def live_turns(emulator: RunningEmulator) -> list[dict[str, Any]]:

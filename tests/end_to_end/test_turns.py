@@ -25,6 +25,7 @@ BATCH = "POST /inferenceResults/batch"
 SPANS = "POST /traces/batch"
 FINISH = "PATCH /sessions/*/finish"
 QUICK = {
+    "import": "full",
     "source__session_per": "conversation",
     "upload__lookup_seconds": 4,
     "upload__timeout_seconds": 1,
@@ -126,7 +127,7 @@ def test_a_conversation_is_imported_whole(importer: Importer, emulator: RunningE
 @pytest.mark.parametrize("extent", ["session", "turns", "full"])
 def test_as_much_is_imported_as_was_asked_for(importer: Importer, emulator: RunningEmulator, extent: str) -> None:
     source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
-    result = importer.run_here(source, **QUICK, **{"import": extent})
+    result = importer.run_here(source, **(QUICK | {"import": extent}))
     check_invariants(emulator, result.folder)
     session = emulator.sessions(with_turns=True)[0]
     assert len(session["turns"]) == (0 if extent == "session" else 2)
@@ -136,10 +137,10 @@ def test_as_much_is_imported_as_was_asked_for(importer: Importer, emulator: Runn
 
 def test_what_was_imported_without_turns_is_completed(importer: Importer, emulator: RunningEmulator) -> None:
     source = write_jsonl(importer.home / "a.jsonl", talks(5, 2))
-    importer.run_here(source, **QUICK, **{"import": "session"})
+    importer.run_here(source, **(QUICK | {"import": "session"}))
     ids = {session["id"] for session in emulator.sessions()}
     for extent in ("turns", "full"):
-        result = importer.run_here(source, **QUICK, **{"import": extent})
+        result = importer.run_here(source, **(QUICK | {"import": extent}))
         summary = check_invariants(emulator, result.folder)
         assert (summary["outcomes"], summary["details"]) == ({"changed": 5}, {"changed": {"completed": 5}})
     assert {session["id"] for session in emulator.sessions()} == ids
@@ -147,7 +148,7 @@ def test_what_was_imported_without_turns_is_completed(importer: Importer, emulat
     before = len(emulator.log())
     assert importer.run_here(source, **QUICK).summary["exit_code"] == 0
     assert not [line for line in emulator.log()[before:] if line["method"] != "GET"]
-    importer.run_here(source, **QUICK, **{"import": "session"})  # which holds more already
+    importer.run_here(source, **(QUICK | {"import": "session"}))  # which holds more already
     assert not [line for line in emulator.log()[before:] if line["method"] != "GET"]
 
 
@@ -458,7 +459,7 @@ def test_pieces_from_before_turns_were_imported_are_not_forgotten(
     day = write_jsonl(importer.home / "1.jsonl", [observation(1, 0), observation(1, 1)])
     night = write_jsonl(importer.home / "2.jsonl", [observation(1, 2)])
     settings = QUICK | {"upload__on_change": "update", "assembly__settle_minutes": 0}
-    importer.run_here(day, **settings, **{"import": "session"})
+    importer.run_here(day, **(settings | {"import": "session"}))
     result = importer.run_here(night, **settings)
     assert check_invariants(emulator, result.folder)["details"] == {"changed": {"updated": 1}}
     (session,) = emulator.sessions(with_turns=True)

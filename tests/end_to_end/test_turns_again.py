@@ -133,7 +133,7 @@ def test_spans_stay_where_a_later_run_imports_turns_only(importer: Importer, emu
     source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
     importer.run_here(source, **QUICK)
     write_jsonl(source, talks(1, 3))
-    importer.run_here(source, **QUICK, **{"import": "turns"})
+    importer.run_here(source, **(QUICK | {"import": "turns"}))
     assert len(spans_of(live(emulator)[0])) == 4
     check_invariants(emulator, importer.run_here(source, **QUICK).folder)
     assert len(spans_of(live(emulator)[0])) == 6
