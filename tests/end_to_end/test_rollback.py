@@ -407,6 +407,7 @@ def test_one_whose_change_broke_off_is_named_too(importer: Importer, emulator: R
 def test_what_a_run_began_and_did_not_fill_is_taken_back_too(
     importer: Importer, emulator: RunningEmulator, how: signal.Signals
 ) -> None:
+    importer.extent = "full"
     write_jsonl(importer.home / "a.jsonl", talks(60, 3))
     config = str(write_config(importer))
     options = [config, "--session-per", "conversation", "--max-per-second", "150"]
