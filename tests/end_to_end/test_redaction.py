@@ -37,7 +37,7 @@ def test_what_the_patterns_find_is_nowhere_outside_the_export(importer: Importer
     ]
     source = write_jsonl(importer.home / "a.jsonl", rows)
     config = _config(importer, source, "{redact: [email, card]}")
-    done = importer.execute([*importer.command("run")[:3], "run", str(config)])
+    done = importer.execute([*importer.command("run")[:3], "run", "--import", "session", str(config)])
     assert done.code == 3, done.err
     summary = check_invariants(emulator, importer.last)
     assert summary["outcomes"] == {"created": 2}
@@ -56,7 +56,7 @@ def test_what_the_patterns_find_is_nowhere_outside_the_export(importer: Importer
 def test_dropped_paths_do_not_leave(importer: Importer, emulator: RunningEmulator) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1, metadata={"password": "pw-1", "plan": "free"})])
     config = _config(importer, source, '{drop: ["**.password", "turns[*].output"]}')
-    done = importer.execute([*importer.command("run")[:3], "run", str(config)])
+    done = importer.execute([*importer.command("run")[:3], "run", "--import", "session", str(config)])
     assert done.code == 0, done.err
     summary = check_invariants(emulator, importer.last)
     assert summary["redacted"] == {"**.password": 1, "turns[*].output": 1}

@@ -318,7 +318,15 @@ def test_a_stopped_run_with_held_traces_goes_on_and_balances(importer: Importer,
         f"source: {{paths: ['{night}']}}\ntarget: {{version_id: ver_123}}\nassembly: {{settle_minutes: 10}}\n"
         "upload: {max_per_second: 15}\n"
     )
-    command = [*importer.command("run")[:3], "run", "--state-dir", str(importer.state), str(config)]
+    command = [
+        *importer.command("run")[:3],
+        "run",
+        "--state-dir",
+        str(importer.state),
+        "--import",
+        "session",
+        str(config),
+    ]
     for stop in (signal.SIGINT, signal.SIGKILL, None):
         process = subprocess.Popen(
             command, env=importer.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
