@@ -75,7 +75,7 @@ def test_with_conversations_every_trace_is_cleaned_before_they_are_joined(
     ]
     source = write_jsonl(importer.home / "a.jsonl", rows)
     config = _config(importer, source, '{drop: ["metadata.customer", "tags"], redact: [email]}')
-    command = [*importer.command("run")[:3], "run", str(config), "--session-per", "conversation"]
+    command = [*importer.command("run")[:3], "run", "--import", "session", str(config), "--session-per", "conversation"]
     done = importer.execute(command)
     assert done.code == 0, done.err
     [session] = emulator.sessions()
@@ -92,7 +92,9 @@ def test_with_conversations_every_trace_is_cleaned_before_they_are_joined(
 
 def test_a_content_free_import_sends_sizes_and_times(importer: Importer, emulator: RunningEmulator) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
-    done = importer.execute([*importer.command("run")[:3], "run", str(_config(importer, source, "{content: none}"))])
+    done = importer.execute(
+        [*importer.command("run")[:3], "run", "--import", "session", str(_config(importer, source, "{content: none}"))]
+    )
     assert done.code == 0, done.err
     [session] = emulator.sessions()
     assert session["context"]["turns"][0]["input"].keys() == {"characters"}
@@ -108,7 +110,9 @@ def test_a_rule_that_cannot_work_is_an_error_before_anything_is_sent(
     importer: Importer, emulator: RunningEmulator, mapping: str, said: str
 ) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
-    done = importer.execute([*importer.command("run")[:3], "run", str(_config(importer, source, mapping))])
+    done = importer.execute(
+        [*importer.command("run")[:3], "run", "--import", "session", str(_config(importer, source, mapping))]
+    )
     assert done.code == 2
     assert said in done.err
     assert "import.yaml" in done.err
