@@ -197,7 +197,7 @@ class Database:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
-            except BaseException:
+            except BaseException:  # whatever ends it, a KeyboardInterrupt too: it goes on from here
                 with contextlib.suppress(sqlite3.Error):  # the first error is the one to tell
                     self.connection.execute("ROLLBACK")
                 raise

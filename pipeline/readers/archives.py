@@ -27,6 +27,7 @@ from pipeline.readers.opening import BrokenStreamError, Place, is_export, open_b
 from pipeline.readers.places import fingerprint, order_of
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", *(f".tar.{kind}" for kind in ("gz", "zst", "bz2", "xz")))
+# What zipfile and its decompressors raise on damaged bytes, by reading them and by fuzzing.
 _ZIP_ERRORS = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
     struct.error,

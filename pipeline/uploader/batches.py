@@ -25,6 +25,7 @@ TURNS_PAGE = 500
 SPANS_PAGE = 1_000
 """Rows that are read with one request."""
 REMEMBERED = 50_000
+"""Sessions of which a plan knows what it would have sent, should a newer state of them come in the same input."""
 ID_BYTES = 120
 """What the ids add to a span."""
 

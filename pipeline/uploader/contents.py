@@ -1,15 +1,12 @@
 """What a session holds: its turns in order, their spans, its end. Sent once, though none of it has a key.
 
 A turn is sent again only after the stored ones were read and it was not among them, for as long as a write may take to
-show (upload.lookup_seconds). Spans have ids of ours, made of what they say, so that the same is true of them without
-comparing more than these.
+show (upload.lookup_seconds). The same is true of spans (spans.py).
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from functools import partial
 
 import orjson
 
@@ -19,14 +16,10 @@ from pipeline.errors import AmbiguousError, RejectedError, TraceImportError
 from pipeline.models import Content
 from pipeline.prints import FIGURES
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
-from pipeline.uploader.batches import (
-    MAX_BATCH_TURNS,
-    TURNS_PAGE,
-    next_turns,
-)
+from pipeline.uploader.batches import MAX_BATCH_TURNS, TURNS_PAGE, next_turns
 from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
-from pipeline.uploader.content_api import CLOSED, ContentApi, StoredTurn
+from pipeline.uploader.content_api import CLOSED, ContentApi
 from pipeline.uploader.journey import Journey
 from pipeline.uploader.showing import pause_seconds, shows_until
 from pipeline.uploader.spans import Spans
@@ -38,7 +31,6 @@ CLEARED = ("actualOutput", "retrievalContext", *(name for name in FIGURES if nam
 """What an older state of a turn may have said, and the newer one no longer does."""
 MAX_REPAIRS = 3
 """How often turns that the API stored and does not show are sent anew."""
-T = TypeVar("T")
 
 
 class ContentRejectedError(TraceImportError):
@@ -64,7 +56,6 @@ class Contents:
         *,
         config: UploadConfig,
         clock: Clock,
-        chance: random.Random,
         closed_policy: str | None,
     ) -> None:
         self._client = client
@@ -73,11 +64,10 @@ class Contents:
         self._checks = checks
         self._config = config
         self._clock = clock
-        self._chance = chance
         self._closed_policy = closed_policy
         self._most_turns = MAX_BATCH_TURNS
         """In one request; fewer, once the API has found one too long."""
-        self._spans = Spans(self._api, attempts, config, clock, chance)
+        self._spans = Spans(self._api, attempts, config, clock)
 
     async def look(
         self, journey: Journey, session_id: str, *, may_rewrite: bool = False, may_delete: bool = False
@@ -210,7 +200,11 @@ class Contents:
         """The turns that are there, once what is there twice or does not belong is gone."""
         _require_no_others(standing, may_delete=may_delete)
         for turn_id in [*standing.doubles, *standing.others]:
-            await self._delete(journey, lambda turn_id=turn_id: self._api.delete_turn(turn_id))  # type: ignore[misc]
+            try:
+                await self._attempts.ask(journey, partial(self._api.delete_turn, turn_id))
+            except RejectedError as error:
+                if not is_gone(error):
+                    raise ContentRejectedError("a turn that does not belong there cannot be deleted", error) from error
         return standing.ids
 
     async def _read_until(
@@ -220,18 +214,10 @@ class Contents:
         wanted = _content_of(journey).turns
         times = 0
         while True:
-            stored: dict[str, StoredTurn] = {}
-            offset = 0
-            while True:
-                page = await self._attempts.ask(
-                    journey,
-                    lambda offset=offset: self._api.turns([session_id], offset=offset),  # type: ignore[misc]
-                )
-                stored |= {turn.id: turn for turn in page}
-                offset += TURNS_PAGE
-                if len(page) < TURNS_PAGE:
-                    break
-            standing = standing_of(list(stored.values()), wanted, rewrites=rewrites)
+            stored = await self._attempts.ask_for_all(
+                journey, lambda offset: self._api.turns([session_id], offset=offset), TURNS_PAGE
+            )
+            standing = standing_of(stored, wanted, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
                 return standing
@@ -289,15 +275,6 @@ class Contents:
             await self._attempts.ask(journey, lambda: self._client.open_session(session_id))
         except RejectedError as error:
             raise ContentRejectedError("it cannot be opened again", error) from error
-
-    # --- one request --------------------------------------------------------------------------------------
-
-    async def _delete(self, journey: Journey, request: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await self._attempts.ask(journey, request)
-        except RejectedError as error:
-            if not is_gone(error):
-                raise ContentRejectedError("what is there twice cannot be deleted", error) from error
 
 
 def is_finished_with(session: StoredSession | None, body: bytes) -> bool:

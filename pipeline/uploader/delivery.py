@@ -359,8 +359,8 @@ class Delivery:
             outcome = Outcome.UNKNOWN if isinstance(error, AmbiguousError) else Outcome.FAILED
             return journey.ended(self._clock, outcome, error=error, session_id=session_id)
         settlement = end(session_id=session_id, is_applied=True)
-        if journey.refused_spans is not None and settlement.error_kind is None:
-            return settlement._replace(error_kind=SPANS_REJECTED, error=journey.refused_spans)
+        if journey.refused_spans is not None:
+            return settlement._replace(error_kind=settlement.error_kind or SPANS_REJECTED, error=journey.refused_spans)
         return settlement
 
     def _may_delete(self, journey: Journey) -> bool:

@@ -91,8 +91,8 @@ class Journey:
         )
 
     def _doubt(self, is_applied: bool) -> Doubt:
-        if is_applied or self.session_id is None:
-            return "none" if is_applied else "new" if self.was_ambiguous or self.is_sending else "same"
+        if is_applied:
+            return "none"
         if not self.has_written:
             return "same"
         # Of one that was settled the ledger keeps what it held then, and not how far its change has come.

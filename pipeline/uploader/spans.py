@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from functools import partial
 
@@ -73,14 +72,11 @@ class _Wanted:
 class Spans:
     """Brings the spans that a session lacks, and takes away those of ours that it should no longer have."""
 
-    def __init__(
-        self, api: ContentApi, attempts: Attempts, config: UploadConfig, clock: Clock, chance: random.Random
-    ) -> None:
+    def __init__(self, api: ContentApi, attempts: Attempts, config: UploadConfig, clock: Clock) -> None:
         self._api = api
         self._attempts = attempts
         self._config = config
         self._clock = clock
-        self._chance = chance
         self._most = MAX_BATCH_SPANS
         """In one request; fewer, once the API has found one too long."""
 
@@ -163,7 +159,10 @@ class Spans:
         """Which of these the API does not show by then. `clears`: ours that should not be there are deleted."""
         times = 0
         while True:
-            there, surplus = wanted.see(await self._stored(journey, session_id))
+            stored = await self._attempts.ask_for_all(
+                journey, lambda offset: self._api.spans([session_id], offset=offset), SPANS_PAGE
+            )
+            there, surplus = wanted.see(stored)
             missing = [place for place in places if place not in there]
             left = until - self._clock.now()
             if not missing or left <= 0:
@@ -172,24 +171,11 @@ class Spans:
             times += 1
         for span in surplus if clears else ():
             try:
-                await self._attempts.ask(journey, lambda span=span: self._api.delete_span(span))  # type: ignore[misc]
+                await self._attempts.ask(journey, partial(self._api.delete_span, span))
             except RejectedError as error:
                 if not is_gone(error):
                     raise
         return missing
-
-    async def _stored(self, journey: Journey, session_id: str) -> list[StoredSpan]:
-        stored: dict[str, StoredSpan] = {}
-        offset = 0
-        while True:
-            page = await self._attempts.ask(
-                journey,
-                lambda offset=offset: self._api.spans([session_id], offset=offset),  # type: ignore[misc]
-            )
-            stored |= {span.id: span for span in page}
-            offset += SPANS_PAGE
-            if len(page) < SPANS_PAGE:
-                return list(stored.values())
 
     def _lookup_until(self) -> float:
         return self._clock.now() + self._config.lookup_seconds

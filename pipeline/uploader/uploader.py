@@ -86,7 +86,6 @@ class Uploader:
             self._checks,
             config=config,
             clock=clock,
-            chance=chance,
             closed_policy=closed_policy,
         )
         self._delivery = Delivery(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -401,8 +401,21 @@ def test_a_session_of_somebody_else_is_completed_where_that_is_said(
     assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
 
 
-def wait_until_struck(emulator: RunningEmulator, after: int, process: subprocess.Popen[str]) -> None:
-    wait_until(lambda: any(line["fault"] for line in emulator.log(after)) or process.poll() is not None)
+def quick_config(importer: Importer, source: str) -> Path:
+    settings = importer.home / "quick.yaml"
+    settings.write_text(
+        f"source: {{paths: [{source}], session_per: conversation}}\ntarget: {{version_id: ver_123}}\n"
+        "upload: {lookup_seconds: 2, timeout_seconds: 1.5, max_at_once: 2}\n"
+    )
+    return settings
+
+
+def kill_when_struck(importer: Importer, emulator: RunningEmulator, settings: Path) -> None:
+    """Start a run, and SIGKILL it once a fault has struck; one that is through before is through."""
+    before = len(emulator.log())
+    process = importer.start(options=[str(settings)])
+    wait_until(lambda: any(line["fault"] for line in emulator.log(before)) or process.poll() is not None)
+    end(process, signal.SIGKILL if process.poll() is None else None)
 
 
 STEPS = ("POST /sessions", TURN, SPANS, "GET /inferenceResults", FINISH)
@@ -415,17 +428,10 @@ def test_killed_between_any_two_steps_it_goes_on(
 ) -> None:
     """SIGKILL while a request of this step is on the wire: stored already, or never to be."""
     source = write_jsonl(importer.home / "a.jsonl", talks(3, 2))
-    settings = importer.home / "quick.yaml"
-    settings.write_text(
-        f"source: {{paths: [{source}], session_per: conversation}}\ntarget: {{version_id: ver_123}}\n"
-        "upload: {lookup_seconds: 2, timeout_seconds: 1.5, max_at_once: 2}\n"
-    )
+    settings = quick_config(importer, str(source))
     for number in (1, 2):
         emulator.set_faults([{"match": step, "when": {"between": [number, number + 1]}, "do": do}])
-        before = len(emulator.log())
-        process = importer.start(options=[str(settings)])
-        wait_until_struck(emulator, before, process)
-        end(process, signal.SIGKILL if process.poll() is None else None)
+        kill_when_struck(importer, emulator, settings)
     emulator.set_faults([])
     done = importer.run(options=[str(settings)])
     assert done.code == 0, done.out + done.err
@@ -437,19 +443,12 @@ def test_killed_between_any_two_steps_it_goes_on(
 def test_an_update_that_was_killed_goes_on(importer: Importer, emulator: RunningEmulator) -> None:
     day, night = importer.home / "a.jsonl", importer.home / "b.jsonl"
     write_jsonl(day, talks(6, 2))
-    settings = importer.home / "quick.yaml"
-    settings.write_text(
-        f"source: {{paths: [{importer.home}/*.jsonl], session_per: conversation}}\ntarget: {{version_id: ver_123}}\n"
-        "upload: {lookup_seconds: 2, timeout_seconds: 1.5, max_at_once: 2}\n"
-    )
+    settings = quick_config(importer, f"{importer.home}/*.jsonl")
     assert importer.run(options=[str(settings)]).code == 0
     write_jsonl(night, [talk(number, turn) for number in range(6) for turn in (2, 3)])
     for number in (1, 3, 5):
         emulator.set_faults([{"match": TURN, "when": {"after": number}, "do": {"delay_ms": 60_000}}])
-        before = len(emulator.log())
-        process = importer.start(options=[str(settings)])
-        wait_until_struck(emulator, before, process)
-        end(process, signal.SIGKILL if process.poll() is None else None)
+        kill_when_struck(importer, emulator, settings)
     emulator.set_faults([])
     done = importer.run(options=[str(settings)])
     assert done.code == 0, done.out + done.err
