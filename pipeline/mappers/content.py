@@ -32,6 +32,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline import json_text
+from pipeline.config import TurnsMode
 from pipeline.mappers import messages
 from pipeline.mappers.cutting import cut
 from pipeline.models import Content, Span, SpanImport, Status, Trace, Turn, TurnImport
@@ -62,15 +63,12 @@ class Mended(NamedTuple):
 
 
 def content_of(
-    trace: Trace, *, with_spans: bool, in_batches: bool | None, stopping_reason: str, max_value_bytes: int
+    trace: Trace, *, with_spans: bool, mode: TurnsMode, stopping_reason: str, max_value_bytes: int
 ) -> tuple[Content, Mended]:
-    """`in_batches`: send turns as plain messages, also those with figures, which are left out; None: only others."""
+    """`mode`: see upload.turns in the configuration."""
     writer = _Writer(max_value_bytes)
     said = _Said() if len(trace.turns) > 1 else None
-    turns = [
-        writer.turn(turn, trace.status, said, with_spans=with_spans, in_batches=in_batches)
-        for turn in _with_figures(trace)
-    ]
+    turns = [writer.turn(turn, trace.status, said, with_spans=with_spans, mode=mode) for turn in _with_figures(trace)]
     finish = writer.finish(trace, stopping_reason)
     sha256 = sha256_of(
         [finish or b"", *(part for turn in turns for part in (turn.body, *(span.seed for span in turn.spans)))]
@@ -107,9 +105,7 @@ class _Writer:
         self.cut = 0
         self.repairs: Counter[str] = Counter()
 
-    def turn(
-        self, turn: Turn, status: Status, said: _Said | None, *, with_spans: bool, in_batches: bool | None
-    ) -> TurnImport:
+    def turn(self, turn: Turn, status: Status, said: _Said | None, *, with_spans: bool, mode: TurnsMode) -> TurnImport:
         asked, answered = _asked(turn.input, said), _answered(turn.output)
         if said is not None:
             said.add(turn, asked, answered)
@@ -117,7 +113,7 @@ class _Writer:
             actualOutput=answered, error=turn.error, retrievalContext=turn.retrieval_context
         )
         figures = _figures(turn)
-        is_plain = turn.error is None and (in_batches or (in_batches is None and not figures))
+        is_plain = turn.error is None and (mode == "batch" or (mode == "auto" and not figures))
         text, repairs = json_text.encode_counted(fields)
         if len(text) > self._max_value_bytes:
             fields = self._kept(fields)

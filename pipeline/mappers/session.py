@@ -101,7 +101,7 @@ def session_mapper(
             content, mended = content_of(
                 trace,
                 with_spans=extent == "full",
-                in_batches={"auto": None, "batch": True, "detailed": False}[turns],
+                mode=turns,
                 stopping_reason=config.stopping_reason,
                 max_value_bytes=config.max_value_bytes,
             )

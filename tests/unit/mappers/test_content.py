@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.config import TurnsMode
 from pipeline.emulator.options import Options
 from pipeline.emulator.session_rules import outcome_of_finish
 from pipeline.emulator.span_rules import check_span
@@ -25,12 +26,12 @@ START, END = "2026-08-22T08:00:00.000000Z", "2026-08-22T08:00:01.500000Z"
 
 
 def mended_content(
-    trace: Trace, *, with_spans: bool = True, in_batches: bool | None = None, max_value_bytes: int = 100_000
+    trace: Trace, *, with_spans: bool = True, mode: TurnsMode = "auto", max_value_bytes: int = 100_000
 ) -> tuple[Content, Mended]:
     return content_of(
         trace,
         with_spans=with_spans,
-        in_batches=in_batches,
+        mode=mode,
         stopping_reason="IMPORTED",
         max_value_bytes=max_value_bytes,
     )
@@ -179,13 +180,13 @@ def test_plain_turns_can_go_in_a_batch_and_those_with_more_only_where_that_is_wi
     unanswered = Turn(input="q")
     trace = make_trace(turns=(plain, with_figures, failed, unanswered))
     kinds = {
-        wish: [turn.messages is not None for turn in mended_content(trace, in_batches=wish)[0].turns]
-        for wish in (None, True, False)
+        mode: [turn.messages is not None for turn in mended_content(trace, mode=mode)[0].turns]
+        for mode in ("auto", "batch", "detailed")
     }
     assert kinds == {
-        None: [True, False, False, False],
-        True: [True, True, False, False],
-        False: [False, False, False, False],
+        "auto": [True, False, False, False],
+        "batch": [True, True, False, False],
+        "detailed": [False, False, False, False],
     }
     assert json.loads(b"[%b]" % (content(plain, Turn()).turns[0].messages or b"")) == [
         {"role": "user", "content": "q"},
@@ -444,11 +445,11 @@ traces = st.builds(
 
 
 @settings(deadline=None)
-@given(traces, st.sampled_from([None, True, False]), st.sampled_from([1_024, 100_000]))
+@given(traces, st.sampled_from(["auto", "batch", "detailed"]), st.sampled_from([1_024, 100_000]))
 def test_whatever_a_trace_holds_the_api_takes_what_is_made_of_it(
-    trace: Trace, in_batches: bool | None, max_value_bytes: int
+    trace: Trace, mode: TurnsMode, max_value_bytes: int
 ) -> None:
-    made, _ = mended_content(trace, in_batches=in_batches, max_value_bytes=max_value_bytes)
+    made, _ = mended_content(trace, mode=mode, max_value_bytes=max_value_bytes)
     assert len(made.turns) == len(trace.turns)
     if made.finish is not None:
         outcome_of_finish(orjson.loads(made.finish), OPTIONS)
