@@ -52,7 +52,7 @@ class Known(NamedTuple):
     finish: bytes | None
     is_changing: int
     """A change of it was begun, and nobody knows how far it came."""
-    sent_run: int | None
+    sent_by: int | None
     """The run that may have sent something of it that nobody has seen answered."""
 
 

@@ -46,7 +46,7 @@ CREATE TABLE session (
     turn_prints BLOB, content_sha256 TEXT, spans_sha256 TEXT,   -- prints.py
     finish BLOB,                     -- the body that ended it
     is_changing INTEGER NOT NULL DEFAULT 0,  -- settled, and a change of it was begun
-    sent_run INTEGER                 -- which may have sent something of it that nobody has seen answered
+    sent_by INTEGER                  -- the process that may have sent a turn or span of it and not seen the answer
 );
 CREATE UNIQUE INDEX session_by_custom_id ON session (custom_id, target);
 
@@ -57,8 +57,7 @@ CREATE TABLE run (
     folder TEXT NOT NULL, processes INTEGER NOT NULL DEFAULT 1,
     requests INTEGER NOT NULL DEFAULT 0, retries INTEGER NOT NULL DEFAULT 0,
     throttled INTEGER NOT NULL DEFAULT 0, bytes_sent INTEGER NOT NULL DEFAULT 0,
-    peak_rss_bytes INTEGER NOT NULL DEFAULT 0,
-    alive_at TEXT                    -- when it was last known to send
+    peak_rss_bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE source (
     run INTEGER NOT NULL, path INTEGER NOT NULL, fingerprint TEXT NOT NULL, format TEXT,
@@ -122,8 +121,14 @@ ALTER TABLE session ADD COLUMN content_sha256 TEXT;
 ALTER TABLE session ADD COLUMN spans_sha256 TEXT;
 ALTER TABLE session ADD COLUMN finish BLOB;
 ALTER TABLE session ADD COLUMN is_changing INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE session ADD COLUMN sent_run INTEGER;
-ALTER TABLE run ADD COLUMN alive_at TEXT;
+ALTER TABLE session ADD COLUMN sent_by INTEGER;
+"""
+_SINCE_4 = """
+-- A run has several where it was killed. What one sent may come to light until a while after alive_at.
+CREATE TABLE process (
+    number INTEGER PRIMARY KEY, run INTEGER NOT NULL,
+    alive_at TEXT NOT NULL           -- when it was last known to send
+);
 """
 
 _ROLLBACK = """
@@ -241,7 +246,9 @@ def open_database(state_dir: Path) -> Database:
             _create(connection, str(uuid.uuid4()))
         elif schema in (2, 3):
             added = _SINCE_3 if schema == 2 else ""
-            connection.executescript(f"BEGIN IMMEDIATE;{added}{_TO_4}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+            connection.executescript(
+                f"BEGIN IMMEDIATE;{added}{_TO_4}{_SINCE_4}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
+            )
         try:
             _require_schema(connection, file, known=frozenset([SCHEMA_VERSION]))
         except UsageError:
@@ -348,7 +355,7 @@ def _require_schema(
 
 def _create(connection: sqlite3.Connection, ledger_id: str) -> None:
     connection.executescript(
-        f"BEGIN IMMEDIATE;{_SCHEMA}{_SINCE_3}"
+        f"BEGIN IMMEDIATE;{_SCHEMA}{_SINCE_3}{_SINCE_4}"
         f"INSERT INTO main.about VALUES ('ledger', {json.dumps(ledger_id).replace(chr(34), chr(39))});"
         f"PRAGMA user_version = {SCHEMA_VERSION};COMMIT;"
     )

@@ -65,7 +65,7 @@ class Reopening:
         connection.execute(
             "UPDATE session SET state = 'pending', session_id = NULL, version_id = NULL, settled_run = NULL, "
             "http_status = NULL, error_kind = NULL, error = NULL, extent = NULL, turn_prints = NULL, "
-            "content_sha256 = NULL, spans_sha256 = NULL, finish = NULL, is_changing = 0, sent_run = NULL WHERE id = ?",
+            "content_sha256 = NULL, spans_sha256 = NULL, finish = NULL, is_changing = 0, sent_by = NULL WHERE id = ?",
             (row,),
         )
         connection.execute(

@@ -260,6 +260,7 @@ class RunLedger:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM source WHERE run = ?", (run.number,))
             connection.execute("DELETE FROM rollback WHERE run = ?", (run.number,))
+            connection.execute("DELETE FROM process WHERE run = ?", (run.number,))
             connection.execute("DELETE FROM run WHERE number = ?", (run.number,))
 
     def _forget_some(self, table: str, run: int, count: int) -> bool:

@@ -49,7 +49,7 @@ _KNOWN = ", ".join(Known._fields)
 _COLUMNS = ", ".join(["target", "custom_id", *Known._fields[1:]])
 """All of the session table but the row's number, which is another one in a shadow."""
 _OLD_COLUMNS = _COLUMNS.removesuffix(
-    ", extent, turn_prints, content_sha256, spans_sha256, finish, is_changing, sent_run"
+    ", extent, turn_prints, content_sha256, spans_sha256, finish, is_changing, sent_by"
 )
 """Of a ledger before schema 4."""
 _FINAL = frozenset(
@@ -145,9 +145,12 @@ class SessionLedger:
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way, or lack parts."""
-        alive = database.connection.execute("SELECT number, alive_at FROM main.run WHERE target = ?", (target,))
-        self._alive_at: dict[int, str | None] = dict(alive.fetchall())
-        """By run, when an earlier process of it was last known to send."""
+        self._process: int | None = None
+        """The number of this one, once it sends."""
+        self._alive_at: dict[int, str] = dict(
+            database.connection.execute("SELECT number, alive_at FROM main.process").fetchall()
+        )
+        """By process, when an earlier one was last known to send."""
         self.also_alone = 0
         """Sessions whose trace now stands in a conversation's session, too."""
         self.first_also_alone: list[str] = []
@@ -312,14 +315,14 @@ class SessionLedger:
 
     def _before(self, known: Known) -> Before:
         prints = known.turn_prints or b""
-        sent_at = self._alive_at.get(known.sent_run) if known.sent_run is not None else None
+        sent_at = self._alive_at.get(known.sent_by) if known.sent_by is not None else None
         return Before(
             known.payload_sha256,
             prints,
             known.spans_sha256,
             known.finish,
             bool(known.is_changing),
-            known.sent_run,
+            known.sent_by,
             sent_at,
         )
 
@@ -484,18 +487,13 @@ class SessionLedger:
 
     # --- sending ------------------------------------------------------------------------------------------
 
-    def intend(self, sends: Sequence[Send], version_id: str, alive_at: str | None = None) -> None:
-        """Write that these are about to leave, where to and when: before their first byte does."""
+    def intend(self, sends: Sequence[Send], version_id: str) -> None:
+        """Write that these are about to leave, and where to: before their first byte does."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE run SET alive_at = ? WHERE number = ?", (alive_at, self._run))
             connection.executemany(
                 "UPDATE session SET state = 'sent', version_id = ? "
                 "WHERE id = ? AND state NOT IN ('created', 'existing')",
                 [(send.version_id or version_id, send.row) for send in sends],
-            )
-            connection.executemany(
-                "UPDATE session SET sent_run = ? WHERE id = ?",
-                [(self._run, send.row) for send in sends if send.session.content is not None],
             )
             connection.executemany(
                 "UPDATE session SET is_changing = 1 WHERE id = ? AND state IN ('created', 'existing')",
@@ -517,9 +515,21 @@ class SessionLedger:
                 "UPDATE session SET is_changing = ? WHERE id = ? AND state IN ('created', 'existing')",
                 [(send.before.is_changing, send.row) for send in sends if send.action != "create"],
             )
+
+    def begin_content(self, rows: Iterable[int], alive_at: str) -> None:
+        """Write that turns or spans of these are about to leave: nothing but a look tells whether they were stored."""
+        with self._database.transaction() as connection:
+            self._note_alive(connection, alive_at)
             connection.executemany(
-                "UPDATE session SET sent_run = ? WHERE id = ?", [(send.before.sent_run, send.row) for send in sends]
+                "UPDATE session SET sent_by = ? WHERE id = ?", [(self._process, row) for row in rows]
             )
+
+    def _note_alive(self, connection: sqlite3.Connection, alive_at: str) -> None:
+        if self._process is None:
+            query = "INSERT INTO process (run, alive_at) VALUES (?, ?)"
+            self._process = connection.execute(query, (self._run, alive_at)).lastrowid
+        else:
+            connection.execute("UPDATE process SET alive_at = ? WHERE number = ?", (alive_at, self._process))
 
     def settle(
         self,
@@ -537,9 +547,11 @@ class SessionLedger:
                 self._settle_alike(connection, change, list(alike))
             connection.execute(
                 "UPDATE run SET requests = requests + ?, retries = retries + ?, throttled = throttled + ?, "
-                "bytes_sent = bytes_sent + ?, alive_at = coalesce(?, alive_at) WHERE number = ?",
-                (*traffic, alive_at, self._run),
+                "bytes_sent = bytes_sent + ? WHERE number = ?",
+                (*traffic, self._run),
             )
+            if alive_at is not None:
+                self._note_alive(connection, alive_at)
             if found_per_second is not None:
                 connection.execute("INSERT OR REPLACE INTO pace VALUES (?, ?)", (self._target, found_per_second))
         for settlement in settlements:

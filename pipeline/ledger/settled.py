@@ -139,7 +139,7 @@ def last_settled_at(connection: sqlite3.Connection, run: RunRow | None) -> str |
 def last_sent_at(connection: sqlite3.Connection, run: RunRow) -> str | None:
     """When the run was last known to send; what it sent may show for a while after that."""
     moments = [last_settled_at(connection, run)]
-    moments += connection.execute("SELECT alive_at FROM run WHERE number = ?", (run.number,)).fetchone()
+    moments += connection.execute("SELECT max(alive_at) FROM process WHERE run = ?", (run.number,)).fetchone()
     return max((moment for moment in moments if moment is not None), default=None)
 
 

@@ -38,9 +38,9 @@ class Before(NamedTuple):
     """The body that ended it."""
     is_changing: bool = False
     """An earlier process may have begun this change, or another one."""
-    sent_run: int | None = None
+    sent_by: int | None = None
     sent_at: str | None = None
-    """The run that may have sent something of it that nobody has seen answered, and when at the latest."""
+    """The process that may have sent something of it and not seen the answer, and when at the latest."""
 
     @property
     def turns(self) -> int:
@@ -217,7 +217,7 @@ def settle_session(change: Change) -> str:
     if change.is_underway:
         columns.append("turn_prints = CASE WHEN state IN ('created', 'existing') THEN turn_prints ELSE ? END")
     if change.doubt != "new":
-        columns.append("sent_run = ?")
+        columns.append("sent_by = ?")
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
 
@@ -244,7 +244,7 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
     if change.is_underway:
         values.append(_stored_prints(done))
     if change.doubt != "new":
-        values.append(done.send.before.sent_run if change.doubt == "same" else None)
+        values.append(done.send.before.sent_by if change.doubt == "same" else None)
     values.append(done.send.row)
     return values
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pipeline.clock import Clock, iso
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, ExistsError, FatalError, RefusedError, RejectedError, TransientError
+from pipeline.uploader.beginnings import Beginnings
 from pipeline.uploader.content_api import StoredSpan, StoredTurn
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.journey import Journey, StoppingError
@@ -36,6 +37,7 @@ class Attempts:
         clock: Clock,
         chance: random.Random,
         is_stopping: Callable[[], bool],
+        beginnings: Beginnings,
     ) -> None:
         self._pace = pace
         self._places = places
@@ -44,6 +46,7 @@ class Attempts:
         self._clock = clock
         self._chance = chance
         self._is_stopping = is_stopping
+        self._beginnings = beginnings
         self._budget = RetryBudget(clock.now())
 
     async def attempt(self, journey: Journey, request: Callable[[], Awaitable[T]]) -> T:
@@ -51,9 +54,9 @@ class Attempts:
         if self._is_stopping():
             raise StoppingError
         if not journey.has_place:
-            await self._places.wait()
+            await self._places.wait(journey.rank)
             journey.has_place = True
-        async with self._pace as is_probe:
+        async with self._pace.turn(journey.rank) as is_probe:
             started_at = self._clock.now()
             journey.attempts += 1
             journey.first_sent_at = journey.first_sent_at or iso(self._clock.wall())
@@ -94,7 +97,13 @@ class Attempts:
             raise StoppingError
         self.leave_place(journey)
         return await ask_until_answered(
-            self._pace, self._clock, self._counts, self._chance, question, max_attempts=self._config.max_attempts
+            self._pace,
+            self._clock,
+            self._counts,
+            self._chance,
+            question,
+            max_attempts=self._config.max_attempts,
+            rank=journey.rank,
         )
 
     async def ask_for_all(
@@ -120,6 +129,9 @@ class Attempts:
             journey.has_written = journey.is_doubtful = True  # and not before: it may have to wait at the gates
             return await request()
 
+        if not journey.is_begun:
+            await self._beginnings.note(journey.send.row)
+            journey.is_begun = True
         while True:
             try:
                 result = await self.attempt(journey, write)

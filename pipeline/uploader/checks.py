@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pipeline.clock import Clock
 from pipeline.errors import FatalError, RejectedError, TransientError
 from pipeline.uploader.batches import CHECKED_TOGETHER, MAX_CHECKED_TURNS
+from pipeline.uploader.client import QueryTooLongError
 from pipeline.uploader.content_api import ContentApi, StoredTurn
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import Pace
@@ -54,6 +55,8 @@ class Checks:
         self._max_attempts = max_attempts
         self._would_fill = would_fill
         """Is there anything left that could join the so many who wait?"""
+        self._most = CHECKED_TOGETHER
+        """Sessions in one question; fewer, once a proxy has found one too long."""
         self._waiting: list[_Question] = []
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -68,7 +71,7 @@ class Checks:
             self._ask([question])
         else:
             self._waiting.append(question)
-            if len(self._waiting) == CHECKED_TOGETHER:
+            if len(self._waiting) >= self._most:
                 self._ask_all()
         try:
             return await answer
@@ -112,7 +115,14 @@ class Checks:
                 self._chance,
                 lambda: self._api.turns(ids, offset=offset),
                 max_attempts=self._max_attempts,
+                can_be_shorter=len(group) > 1,
             )
+        except QueryTooLongError:
+            if len(group) > 1:
+                self._most = half = len(group) // 2
+                self._ask(group[:half])
+                self._ask(group[half:])
+                return
         except (TransientError, RejectedError):
             pass  # each of them will look for itself
         except FatalError as error:

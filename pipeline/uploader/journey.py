@@ -24,6 +24,8 @@ class Journey:
     version_id: str
     predecessor: asyncio.Future[Settlement | None] | None
     end: asyncio.Future[Settlement | None]
+    rank: int
+    """Its number in the queue: who came first goes first, with every step, so that few are begun and not ended."""
     session_id: str | None = None
     """Once the session is known to be there and ours."""
     attempts: int = 0
@@ -41,6 +43,8 @@ class Journey:
     latency_ms: float | None = None
     last_error: TransientError | None = None
     refused_spans: str | None = None
+    is_begun: bool = False
+    """The ledger knows that turns or spans are sent."""
     has_written: bool = False
     """A turn, a span or the end was sent."""
     is_doubtful: bool = False

@@ -103,7 +103,7 @@ class Lookups:
         started = self._clock.now()
         is_probe = False
         try:
-            async with self._pace as is_probe:
+            async with self._pace.turn() as is_probe:
                 started = self._clock.now()
                 try:
                     found = await self._client.find_sessions([question.custom_id for question in group], version_id)

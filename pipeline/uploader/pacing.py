@@ -1,18 +1,21 @@
-"""The queue in front of the gates: who may start at once does, the others wait in the order in which they came."""
+"""The queue in front of the gates: who may start at once does, the others wait in the order of their ranks."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
-from collections import deque
 from types import TracebackType
 
 from pipeline.clock import Clock
 from pipeline.uploader.gates import NEVER, NOW, Gates
 
+FIRST = 0
+"""The rank of questions: sessions that are under way wait for the answers."""
+
 
 class Pace:
-    """`async with pace:` around one attempt, then say what the attempt saw.
+    """`async with pace.turn(rank):` around one attempt, then say what the attempt saw.
 
     Where nothing holds an attempt back, it passes without waiting for anything. The others wait for one timer, or for
     something to come back: nobody polls.
@@ -37,7 +40,9 @@ class Pace:
             max_pause_seconds=max_pause_seconds,
             found_per_second=found_per_second,
         )
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[bool]]] = []
+        """A heap: rank, arrival, turn."""
+        self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = NEVER
         self._trouble_since: float | None = None
@@ -78,14 +83,19 @@ class Pace:
         """How long nothing but trouble and "later" has come back; a run that asks nothing has no trouble."""
         return 0.0 if self._trouble_since is None else self._clock.now() - self._trouble_since
 
-    async def __aenter__(self) -> bool:
-        """Wait for the turn; says whether this attempt is the breaker's probe, which counts against nobody."""
+    def turn(self, rank: int = FIRST) -> _Turn:
+        """The lowest rank goes first, and of equal ones the one that came first."""
+        return _Turn(self, rank)
+
+    async def enter(self, rank: int) -> bool:
+        """See turn."""
         if not self._waiting:
             now = self._clock.now()
             if self._gates.may_start(now) == NOW:
                 return self._gates.start(now)
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._arrivals += 1
+        heapq.heappush(self._waiting, (rank, self._arrivals, turn))
         self._pass_on()
         try:
             return await turn
@@ -98,9 +108,8 @@ class Pace:
             self._pass_on()
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self) -> None:
+        """See turn."""
         self._gates.end()
         if self._waiting:
             self._pass_on()
@@ -110,15 +119,15 @@ class Pace:
     def _pass_on(self) -> None:
         """Let through whom the gates let through, and set the timer for the next one."""
         while self._waiting:
-            if self._waiting[0].done():
-                self._waiting.popleft()
+            if self._waiting[0][-1].done():
+                heapq.heappop(self._waiting)
                 continue
             now = self._clock.now()
             at = self._gates.may_start(now)
             if at != NOW:
                 self._wake_at(at, now)
                 return
-            self._waiting.popleft().set_result(self._gates.start(now))
+            heapq.heappop(self._waiting)[-1].set_result(self._gates.start(now))
         self._wake_at(NEVER, 0.0)
 
     def _wake_at(self, at: float, now: float) -> None:
@@ -188,3 +197,21 @@ class Pace:
     def _note_trouble(self, now: float) -> None:
         if self._trouble_since is None:
             self._trouble_since = now
+
+
+class _Turn:
+    """Waits for its turn; says whether this attempt is the breaker's probe, which counts against nobody."""
+
+    __slots__ = ("_pace", "_rank")
+
+    def __init__(self, pace: Pace, rank: int) -> None:
+        self._pace = pace
+        self._rank = rank
+
+    async def __aenter__(self) -> bool:
+        return await self._pace.enter(self._rank)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pace.leave()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
 from collections.abc import Callable
 
 
 class Places:
-    """A number of places. Who was on its way before comes first; `on_free` hears of a place that nobody waits for."""
+    """A number of places. The lowest rank comes first; `on_free` hears of a place that nobody waits for."""
 
     def __init__(self, count: int, on_free: Callable[[], None]) -> None:
         self._free = count
         self._on_free = on_free
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        """A heap: rank, arrival, turn."""
+        self._arrivals = 0
 
     def take(self) -> bool:
         """Take a place if there is a free one."""
@@ -22,12 +24,13 @@ class Places:
         self._free -= 1
         return True
 
-    async def wait(self) -> None:
+    async def wait(self, rank: int) -> None:
         """Take a place as soon as there is one."""
         if self.take():
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._arrivals += 1
+        heapq.heappush(self._waiting, (rank, self._arrivals, turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -38,7 +41,7 @@ class Places:
     def leave(self) -> None:
         """Give a place back."""
         while self._waiting:
-            turn = self._waiting.popleft()
+            *_, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 turn.set_result(None)
                 return

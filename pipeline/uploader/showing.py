@@ -20,7 +20,7 @@ def pause_seconds(times: int, left: float) -> float:
 def shows_until(journey: Journey, config: UploadConfig, clock: Clock) -> float:
     """Until then (monotonic), what an earlier process may have sent of this session can come to light."""
     before = journey.send.before
-    if before.sent_run is None or before.sent_at is None:
+    if before.sent_at is None:
         return clock.now()
     age = (clock.wall() - datetime.fromisoformat(before.sent_at)).total_seconds()
     longest = config.lookup_seconds

@@ -15,6 +15,7 @@ from pipeline.ledger.sessions import SessionLedger
 from pipeline.ledger.settling import Send, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.uploader.attempts import Attempts
+from pipeline.uploader.beginnings import Beginnings
 from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client
 from pipeline.uploader.content_api import ContentApi
@@ -70,7 +71,10 @@ class Uploader:
         self._counts = counts
         self._lookups = Lookups(client, pace, clock, chance, self._counts)
         places = self._places = Places(2 * config.max_at_once, self._start_more)
-        attempts = self._attempts = Attempts(pace, places, counts, config, clock, chance, lambda: self.is_stopping)
+        beginnings = Beginnings(lambda rows: in_ledger_thread(ledger.begin_content, rows, iso(clock.wall())))
+        attempts = self._attempts = Attempts(
+            pace, places, counts, config, clock, chance, lambda: self.is_stopping, beginnings
+        )
         self._checks = Checks(
             ContentApi(client),
             pace,
@@ -115,6 +119,7 @@ class Uploader:
         """Where no session is on its way."""
         self._ends: dict[str, asyncio.Future[Settlement | None]] = {}
         self._held_bytes = 0
+        self._taken = 0
         self._is_all_taken = False
         self._wants_room = False
         self._held = 0
@@ -199,7 +204,9 @@ class Uploader:
         if self.is_stopping:
             return  # it is in the ledger as pending
         end: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
-        journey = Journey(send, send.version_id or self._version_id, self._ends.get(send.custom_id), end)
+        self._taken += 1
+        version_id = send.version_id or self._version_id
+        journey = Journey(send, version_id, self._ends.get(send.custom_id), end, rank=self._taken)
         journey.is_change = send.is_older
         self._ends[send.custom_id] = end
         self._held += 1
@@ -225,7 +232,7 @@ class Uploader:
 
     def _intend(self, sends: Sequence[Send]) -> None:
         """In the ledger's thread."""
-        self._ledger.intend(sends, self._version_id, iso(self._clock.wall()))
+        self._ledger.intend(sends, self._version_id)
 
     def _would_fill(self, waiting: int) -> bool:
         """Could anything still join the sessions that wait for their check?"""

@@ -86,7 +86,7 @@ async def send_for(url: str, seconds: float, *, workers: int = 64) -> Counter[in
     async def work(number: int) -> None:
         sent = 0
         while clock.now() < ends_at:
-            async with pace:
+            async with pace.turn():
                 started_at = clock.now()
                 sent += 1
                 body = b'{"versionId":"ver_123","isProduction":false,"customId":"%d-%d"}' % (number, sent)

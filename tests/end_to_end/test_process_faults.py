@@ -138,17 +138,20 @@ def test_killed_at_random_under_faults(importer: Importer, emulator: RunningEmul
     assert len(emulator.sessions()) == 300
 
 
-def test_killed_every_two_seconds_until_it_is_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extent", ["session", "full"])
+def test_killed_every_two_seconds_until_it_is_done(tmp_path: Path, extent: str) -> None:
     """The emulator resets, delays and throttles all the while: nothing is lost, nothing doubled, all is listed."""
     seed = random.randrange(10_000)
     print("seed", seed)
     with running_emulator(max_per_second=400, faults=a_script(random.Random(seed)), seed=seed) as emulator:
-        importer = Importer(tmp_path, emulator.url)
+        importer = Importer(tmp_path, emulator.url, extent=extent)
         source = many(importer, KILLED_RECORDS)
+        settings = tmp_path / "trace-import.yaml"
+        settings.write_text("upload: {max_at_once: 32, lookup_seconds: 5, timeout_seconds: 5}")
         kills = 0
         code = None
         while code is None:
-            process = importer.start(source, options=["--max-at-once", "32"])
+            process = importer.start(source, options=[str(settings)])
             try:
                 code = process.wait(2)
             except subprocess.TimeoutExpired:

@@ -389,9 +389,9 @@ def test_turns_that_show_late_are_waited_for_and_trouble_is_borne(
 def test_a_ledger_from_before_turns_is_compared_and_left_as_it_is(importer: Importer) -> None:
     importer.run_here(many(importer, 3), **{"import": "session"})
     connection = sqlite3.connect(importer.state / "ledger.sqlite")
-    for column in ("sent_run", "is_changing", "finish", "spans_sha256", "content_sha256", "turn_prints", "extent"):
+    for column in ("sent_by", "is_changing", "finish", "spans_sha256", "content_sha256", "turn_prints", "extent"):
         connection.execute(f"ALTER TABLE session RENAME COLUMN {column} TO no_{column}")
-    connection.execute("ALTER TABLE run RENAME COLUMN alive_at TO no_alive_at")
+    connection.execute("DROP TABLE process")
     connection.execute("PRAGMA user_version = 3")
     connection.close()
     assert verify_json(importer)["as_the_ledger_says"] == 3

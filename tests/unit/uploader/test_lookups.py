@@ -254,7 +254,7 @@ def test_a_key_that_is_not_accepted_is_fatal() -> None:
 def test_any_answer_to_the_breakers_probe_closes_the_breaker(status: int) -> None:
     async def story(desk: Desk) -> bool:
         for _ in range(BREAKER_THRESHOLD):
-            async with desk.pace:
+            async with desk.pace.turn():
                 desk.pace.troubled(was_probe=False, is_lookup=True)
         assert desk.pace.is_waiting
         with pytest.raises((RejectedError, FatalError, TransientError)):

@@ -64,7 +64,7 @@ class Rush:
 
     async def _work(self) -> None:
         while True:
-            async with self.pace as is_probe:
+            async with self.pace.turn() as is_probe:
                 started_at = self.clock.now()
                 self.starts.append(started_at)
                 if is_probe:
@@ -155,7 +155,7 @@ def test_time_in_which_nobody_wanted_to_start_is_not_caught_up() -> None:
         await clock.sleep(60)
         starts = []
         for _ in range(5):
-            async with pace:
+            async with pace.turn():
                 starts.append(clock.now() - 60)
         return starts
 
@@ -167,7 +167,7 @@ def test_who_gives_up_waiting_takes_no_place_away() -> None:
         pace = Pace(clock, random.Random(0), max_per_second=1, max_at_once=64, max_pause_seconds=300)
 
         async def attempt() -> float:
-            async with pace:
+            async with pace.turn():
                 return clock.now()
 
         await attempt()
@@ -318,7 +318,7 @@ def test_stragglers_that_fail_late_call_no_second_probe() -> None:
 
         async def attempt(seconds: float) -> None:
             nonlocal probing
-            async with pace as is_probe:
+            async with pace.turn() as is_probe:
                 probing += is_probe
                 assert probing <= 1
                 await clock.sleep(seconds)
@@ -397,7 +397,7 @@ def test_a_server_that_queues_instead_of_refusing_is_not_piled_up_on() -> None:
         async def work() -> None:
             nonlocal free_at
             while True:
-                async with pace:
+                async with pace.turn():
                     started_at = clock.now()
                     free_at = max(free_at, clock.now()) + 1 / 100
                     await clock.sleep(free_at - clock.now() + 0.05)
@@ -422,11 +422,12 @@ def test_a_server_that_queues_instead_of_refusing_is_not_piled_up_on() -> None:
 def test_where_nothing_holds_an_attempt_back_it_waits_for_nothing() -> None:
     async def story(clock: FakeClock) -> None:
         pace = Pace(clock, random.Random(0), max_per_second=None, max_at_once=64, max_pause_seconds=300)
-        entering = pace.__aenter__()
+        turn = pace.turn()
+        entering = turn.__aenter__()
         with pytest.raises(StopIteration) as passed:
             entering.send(None)  # a coroutine that never waits ends with its first step
         assert passed.value.value is False
-        await pace.__aexit__(None, None, None)
+        await turn.__aexit__(None, None, None)
 
     in_virtual_time(story)
 
@@ -444,7 +445,7 @@ def test_a_long_pause_is_one_timer_however_many_wait() -> None:
             return now()
 
         async def attempt() -> None:
-            async with pace:
+            async with pace.turn():
                 pass
 
         waiting = [asyncio.create_task(attempt()) for _ in range(100)]
