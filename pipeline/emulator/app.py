@@ -67,6 +67,7 @@ class Emulator:
         self._seed = seed
         self._max_per_second: float | None = None
         self._burst: float | None = None
+        self._resets = 0
         self._seed(store)
         store.commit()
 
@@ -76,7 +77,8 @@ class Emulator:
         self.limit = RateLimit(self.options, max_per_second, burst) if max_per_second else None
 
     def reset(self) -> None:
-        """As at the start with an empty store; the fault script in force begins anew."""
+        """As at the start with an empty store, also of what has yet to be stored; the fault script begins anew."""
+        self._resets += 1
         self.store.clear()
         self._seed(self.store)
         self.store.commit()
@@ -103,7 +105,7 @@ class Emulator:
                 return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        number, arrived = self.store.next_request_number(), time.time()
+        number, arrived, resets = self.store.next_request_number(), time.time(), self._resets
         decision = self.limit.take() if self.limit else None
         queued_seconds = self.queue.wait_seconds() if self.queue else 0.0
         request = await self._request(scope, receive)
@@ -122,7 +124,8 @@ class Emulator:
                 answer = await self._answer_with_fault(request, rule, number, arrived)
             if self.limit and decision and answer:
                 answer.headers = [*answer.headers, *self.limit.headers(decision)]
-        self._log(number, arrived, request, answer, rule)
+        if resets == self._resets:
+            self._log(number, arrived, request, answer, rule)
         await self.store.settled()
         await self.pause(queued_seconds + (self.latency_ms + (rule.do.delay_ms if rule else 0.0)) / 1000)
         if answer is not None and self.options.compress_responses:
@@ -154,11 +157,13 @@ class Emulator:
 
     async def _answer_with_fault(self, request: Request, rule: Rule, number: int, arrived: float) -> Answer | None:
         """None: nothing is done, and nothing answered."""
-        do = rule.do
+        do, resets = rule.do, self._resets
         if do.commit_after_ms:
             self._log(number, arrived, request, None, rule)
             await self.store.settled()
             await self.pause(do.commit_after_ms / 1000)
+            if resets != self._resets:
+                return None
         request.visible_at = (self.store.now_ms() + do.visible_after_ms) / 1000 if do.visible_after_ms else 0.0
         request.keep_first = do.keep_first
         answer = self.answer(request) if do.commits else None

@@ -188,6 +188,15 @@ def test_a_late_commit_comes_although_the_client_has_gone(emulator: RunningEmula
     assert [(entry["n"], entry["status"]) for entry in emulator.log()] == [(1, 201)]
 
 
+def test_what_was_to_be_stored_later_is_not_after_a_reset(emulator: RunningEmulator) -> None:
+    emulator.set_faults([{"match": POST, "do": {"commit_after_ms": 300}}])
+    with client_of(emulator, timeout=0.1) as impatient, pytest.raises(httpx.ReadTimeout):
+        post_session(impatient, customId="a")
+    emulator.reset()
+    time.sleep(0.4)
+    assert (stored(emulator), list(emulator.log())) == ([], [])
+
+
 def test_a_commit_may_become_visible_only_later(emulator: RunningEmulator, create: Create, api: httpx.Client) -> None:
     emulator.set_faults([{"match": POST, "do": {"visible_after_ms": 300}}])
     session_id = create(customId="a").json()["id"]
