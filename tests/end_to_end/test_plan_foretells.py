@@ -64,6 +64,8 @@ class Nights:
             "target.version_id": "ver_123",
             "target.base_url": self.emulator.url,
             "upload.on_change": self.on_change,
+            "upload.lookup_seconds": 3,
+            "upload.timeout_seconds": 5,
             "upload.retry_rejected": self.retries_rejected,
             "state_dir": self.importer.state,
         }
