@@ -298,7 +298,9 @@ class SessionLedger:
         if known is None:
             return Send(row, key, custom_id, session, decision.action, None, None, None)
         is_in_doubt = known.state in IN_DOUBT_STATES
-        grows = is_in_doubt and self._policy.on_change == "auto" and contains(session.facts, known.facts)
+        # With turns and spans the same trace is sent otherwise than without, and is no other trace.
+        is_same = session.content is not None and session.trace_sha256 == known.trace_sha256
+        grows = is_same or (self._policy.on_change == "auto" and contains(session.facts, known.facts))
         return Send(
             row,
             key,
@@ -309,7 +311,7 @@ class SessionLedger:
             known.session_id,
             known.state,
             is_older=known.state in SETTLED_STATES and known.settled_run != self._run,
-            grows_from=known.payload_sha256 if grows else None,
+            grows_from=known.payload_sha256 if is_in_doubt and grows else None,
             before=self._before(known),
         )
 
@@ -495,9 +497,15 @@ class SessionLedger:
                 "WHERE id = ? AND state NOT IN ('created', 'existing')",
                 [(send.version_id or version_id, send.row) for send in sends],
             )
+            changing = [send for send in sends if send.action != "create" and send.session.content is not None]
             connection.executemany(
                 "UPDATE session SET is_changing = 1 WHERE id = ? AND state IN ('created', 'existing')",
-                [(send.row,) for send in sends if send.session.content is not None],
+                [(send.row,) for send in changing],
+            )
+            # Until it is through, no run may pass over their files, whatever it imports.
+            connection.executemany(
+                "DELETE FROM done_file WHERE target = ? AND path = ?",
+                {(self._target, self._paths[part.source]) for send in changing for part in send.session.parts},
             )
 
     def withdraw(self, sends: Sequence[Send]) -> None:

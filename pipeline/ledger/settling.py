@@ -101,6 +101,8 @@ class Settlement(NamedTuple):
     """So many of its turns the API has said it stored."""
     refused_spans: str | None = None
     """Which spans the API did not take, and why."""
+    refused_all_spans: str | None = None
+    """Why, where it took none."""
 
     @property
     def is_refused(self) -> bool:

@@ -43,6 +43,8 @@ class Journey:
     latency_ms: float | None = None
     last_error: TransientError | None = None
     refused_spans: str | None = None
+    refused_all_spans: str | None = None
+    """Why, where the API took none."""
     is_begun: bool = False
     """The ledger knows that turns or spans are sent."""
     has_written: bool = False
@@ -90,6 +92,7 @@ class Journey:
             settled_at=None if outcome is Outcome.PENDING else iso(clock.wall()),
             latency_ms=self.latency_ms,
             refused_spans=self.refused_spans,
+            refused_all_spans=self.refused_all_spans,
             doubt=self._doubt(is_applied),
             stored_turns=self.stored_turns,
         )

@@ -12,6 +12,37 @@ ALIKE_LIMIT = 50
 """So many in a row stop the run (exhausted credits are a plain 400)."""
 
 
+class Alike:
+    """Counts what was refused for one and the same reason, in a row."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        """Without what differs from record to record."""
+        self._in_a_row = 0
+
+    def see(self, error: str) -> bool:
+        """One more; was it one too many?"""
+        reason = _masked(error)
+        if reason != self.reason:
+            self.reason, self._in_a_row = reason, 0
+        self._in_a_row += 1
+        return self._in_a_row == ALIKE_LIMIT
+
+    def break_row(self) -> None:
+        """Something was accepted."""
+        self.reason, self._in_a_row = "", 0
+
+
+def refused_spans_alike(reason: str) -> FatalError:
+    """Why a run must stop that has all spans of its sessions refused."""
+    return FatalError(
+        f"all spans of {ALIKE_LIMIT} sessions in a row were refused for the same reason: {reason.rstrip('.')}. The "
+        "sessions and their turns are there; mend the cause and run again with upload.retry_rejected: true, or without "
+        "spans: import: turns",
+        kind="all_spans_rejected_alike",
+    )
+
+
 class Refusals:
     """A reject is believed once something else is accepted, or another reason is given, or the run ends.
 
@@ -19,8 +50,7 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._reason = ""
-        self._in_a_row = 0
+        self._alike = Alike()
         self._held: list[Settlement] = []
         self._believed: list[Settlement] = []
         self._targets_fault: str | None = None
@@ -28,14 +58,11 @@ class Refusals:
 
     def see(self, error: TraceImportError) -> FatalError | None:
         """The API refused a session; returns why the run must stop, when this was one too many."""
-        reason = _masked(str(error))
-        if reason != self._reason:
+        if _masked(str(error)) != self._alike.reason:
             self.break_row()
-            self._reason = reason
-        self._in_a_row += 1
-        if self._in_a_row != ALIKE_LIMIT:
+        if not self._alike.see(str(error)):
             return None
-        self._targets_fault = reason
+        self._targets_fault = self._alike.reason
         return FatalError(
             f"{ALIKE_LIMIT} sessions in a row were refused for the same reason: {str(error).rstrip('.')}. "
             "Nothing was marked as rejected; mend the cause and run again",
@@ -56,8 +83,7 @@ class Refusals:
             for item in self._held
         ]
         self._held = []
-        self._reason = ""
-        self._in_a_row = 0
+        self._alike.break_row()
 
     def take(self) -> list[Settlement]:
         """What can be written now; each once."""

@@ -122,6 +122,8 @@ class Spans:
                 refused |= {place: reasons[place] for place in lacking if place not in again}
         if refused:
             journey.refused_spans = _told(refused, content.turns)
+            if len(refused) == len(wanted.ids):
+                journey.refused_all_spans = next(iter(refused.values()))
 
     async def _missing_at_first(
         self, journey: Journey, session_id: str, wanted: _Wanted, content: Content, standing: Standing | None

@@ -26,7 +26,7 @@ from pipeline.uploader.journey import Journey, StoppingError
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.places import Places
-from pipeline.uploader.refusals import Refusals
+from pipeline.uploader.refusals import Alike, Refusals, refused_spans_alike
 
 MAX_WAITING = 5_000
 """Sessions in memory at most, however small they are: with all that belongs to one it takes some 10 KB."""
@@ -129,6 +129,7 @@ class Uploader:
         self._written_per_second = 0.0
         self._writing = asyncio.Lock()
         self._refusals = Refusals()
+        self._refused_spans = Alike()
         self.failure: TraceImportError | None = None
         """Why the run must stop, where it must."""
         self.is_stopping = False
@@ -297,7 +298,15 @@ class Uploader:
             return
         if outcome in (Outcome.CREATED, Outcome.EXISTING, Outcome.CHANGED):
             self._refusals.break_row()
+            self._note_spans(settlement)
         self._count([*self._refusals.take(), settlement])
+
+    def _note_spans(self, settlement: Settlement) -> None:
+        if settlement.refused_all_spans is None:
+            if settlement.send.session.spans:
+                self._refused_spans.break_row()
+        elif self._refused_spans.see(settlement.refused_all_spans):
+            self.stop(refused_spans_alike(settlement.refused_all_spans))
 
     def _see_refusal(self, error: TraceImportError) -> None:
         failure = self._refusals.see(error)

@@ -309,6 +309,64 @@ def test_refused_spans_go_to_the_rejects_with_the_reason(importer: Importer, emu
     assert "1 spans were refused" in reject["error"]
 
 
+def test_a_target_that_refuses_all_spans_stops_the_run(importer: Importer, emulator: RunningEmulator) -> None:
+    refused = {"status": 400, "body": {"message": "spans are not available in your plan"}}
+    emulator.set_faults([{"match": SPANS, "do": refused}])
+    source = write_jsonl(importer.home / "a.jsonl", talks(120, 1))
+    result = importer.run_here(source, **(QUICK | {"upload__max_at_once": 4}))
+    summary = check_invariants(emulator, result.folder)
+    assert (summary["exit_code"], summary["outcomes"]["pending"] > 30) == (5, True)
+    assert "all spans of 50 sessions in a row" in summary["error"]
+    emulator.set_faults([])
+    result = importer.run_here(source, **(QUICK | {"upload__retry_rejected": True}))
+    assert check_invariants(emulator, result.folder)["exit_code"] == 0
+    spans = [len(turn["spans"]) for session in emulator.sessions(with_turns=True) for turn in session["turns"]]
+    assert spans == [2] * 120
+
+
+@pytest.mark.parametrize("on_change", ["auto", "report"])
+def test_a_killed_import_of_sessions_goes_on_as_one_of_turns(
+    importer: Importer, emulator: RunningEmulator, on_change: str
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(20, 2))
+    settings = importer.home / "c.yaml"
+    settings.write_text("source: {session_per: conversation}\nupload: {lookup_seconds: 3, timeout_seconds: 2}")
+    emulator.set_faults(
+        [{"match": "POST /sessions", "when": {"after": 5}, "do": {"commit_after_ms": 300, "hang": True}}]
+    )
+    importer.extent = "session"
+    process = importer.start(source, options=[str(settings)])
+    wait_until(lambda: calls(emulator)["POST /sessions"] > 5)
+    end(process, signal.SIGKILL)
+    emulator.set_faults([])
+    importer.extent = "full"
+    result = importer.run_here(source, **QUICK, upload__on_change=on_change)
+    assert check_invariants(emulator, result.folder)["exit_code"] == 0
+    for number in range(20):
+        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 2)
+
+
+def test_sessions_whose_completion_was_killed_are_closed_by_the_next_run_whatever_it_imports(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(5, 3))
+    importer.run_here(source, **(QUICK | {"import": "session"}))
+    emulator.set_faults([{"match": TURN, "when": {"after": 3}, "do": "hang"}])
+    settings = importer.home / "c.yaml"
+    settings.write_text("source: {session_per: conversation}")
+    process = importer.start(source, options=[str(settings)])
+    wait_until(lambda: calls(emulator)[TURN] > 3)
+    end(process, signal.SIGKILL)
+    assert "PENDING" in {session["status"] for session in emulator.sessions()}
+    emulator.set_faults([])
+    result = importer.run_here(source, **(QUICK | {"import": "session"}))
+    assert check_invariants(emulator, result.folder)["exit_code"] == 0
+    assert {session["status"] for session in emulator.sessions()} == {"COMPLETED"}
+    importer.run_here(source, **QUICK)
+    for number in range(5):
+        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 3)
+
+
 def test_the_next_night_appends_only_what_is_new(importer: Importer, emulator: RunningEmulator) -> None:
     files = [importer.home / f"{night}.jsonl" for night in range(3)]
     for night, file in enumerate(files):
