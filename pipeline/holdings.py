@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from pipeline.target import Target
 from pipeline.uploader.batches import CHECKED_TOGETHER, SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.comparison import Held
 from pipeline.uploader.content_api import ContentApi, StoredTurn
+from pipeline.uploader.pages import all_rows
 
 Row = TypeVar("Row")
 
@@ -33,30 +34,24 @@ def groups_of(sessions: Iterable[Settled]) -> Iterator[list[Settled]]:
 
 
 async def read_held(
-    target: Target, sessions: Sequence[Settled], counts_spans: Callable[[Settled], bool]
+    target: Target, api: ContentApi, sessions: Sequence[Settled], counts_spans: Callable[[Settled], bool]
 ) -> dict[str, Held]:
-    """By session id; raises what Target.ask raises. Of a turn only what it is known again by is kept."""
-    api = ContentApi(target.client)
+    """By session id; raises what Target.ask raises."""
     ids = [session.session_id or "" for session in sessions]
     turns: dict[str, dict[str, StoredTurn]] = defaultdict(dict)
-    async for turn in _rows(target, partial(api.turns, ids), TURNS_PAGE):
+    for turn in await all_rows(_asking(target, partial(api.turns, ids)), api.turns_page):
         turns[turn.session_id][turn.id] = turn
     spans: dict[str, set[str]] = {session.session_id or "": set() for session in sessions if counts_spans(session)}
     if spans:
         owners = {turn_id: session_id for session_id in spans for turn_id in turns[session_id]}
-        async for span in _rows(target, partial(api.spans, list(spans)), SPANS_PAGE):
+        for span in await all_rows(_asking(target, partial(api.spans, list(spans))), api.spans_page):
             if span.mark is not None and span.turn_id in owners:
                 spans[owners[span.turn_id]].add(span.id)
     return {id: Held(list(turns[id].values()), len(spans[id]) if id in spans else None) for id in ids}
 
 
-async def _rows(target: Target, question: Callable[..., Awaitable[list[Row]]], page_rows: int) -> AsyncIterator[Row]:
-    """All of them, page by page."""
-    offset = 0
-    while True:
-        page = await target.ask(partial(question, offset=offset))
-        for row in page:
-            yield row
-        if len(page) < page_rows:
-            return
-        offset += page_rows
+def _asking(target: Target, question: Callable[..., Awaitable[list[Row]]]) -> Callable[[int], Awaitable[list[Row]]]:
+    async def page(offset: int) -> list[Row]:
+        return await target.ask(partial(question, offset=offset))
+
+    return page

@@ -51,6 +51,7 @@ from pipeline.uploader.comparison import (
     has_known_content,
     has_known_turns,
 )
+from pipeline.uploader.content_api import ContentApi
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.lookups import Lookups
 
@@ -169,6 +170,7 @@ class _Comparing:
         self._turns = 0
         self._changing = 0
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._api: ContentApi | None = None
         self.findings: list[Finding] = []
 
     async def run(self, stop: Stop) -> None:
@@ -343,7 +345,8 @@ class _Comparing:
 
     async def _read(self, target: Target, sessions: Sequence[Settled]) -> Mapping[str, Held]:
         async with self._reading:
-            return await read_held(target, sessions, self._counts_spans)
+            self._api = self._api or ContentApi(target.client)
+            return await read_held(target, self._api, sessions, self._counts_spans)
 
     def _counts_spans(self, session: Settled) -> bool:
         return session.spans is not None and self._looks_into(session)

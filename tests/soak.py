@@ -185,7 +185,7 @@ class Soak:
         self.files = 0
         self.chance = chance
         self.emulator = emulator
-        self.importer = Importer(home, emulator.url)
+        self.importer = Importer(home, emulator.url, extent="full")
         self.sources = home / "in"
         self.rounds = 0
         self.happened: Counter[str] = Counter()

@@ -127,8 +127,8 @@ class Options:
     """[13] What a larger one gets."""
     default_order: Literal["newest_first", "oldest_first", "unspecified"] = "newest_first"
     """[13] Order without `sort`; `unspecified` is by id, so as good as random."""
-    equal_times_order: Literal["insertion", "unspecified"] = "insertion"
-    """[13] Order of rows with equal sort keys, as the turns of a batch have."""
+    equal_times_order: Literal["insertion", "unspecified", "changing"] = "insertion"
+    """[13] Order of rows with equal sort keys, as the turns of a batch have; `changing`: another one for each page."""
     unknown_query: Literal["ignore", "refuse"] = "ignore"
     """[14] What happens to unknown query parameters."""
     max_query_bytes: int = 2_300

@@ -128,7 +128,8 @@ def milliseconds(text: str) -> int:
 def _order(query: Query, options: Options, sortable: Mapping[str, str]) -> str:
     if (sort := query.sort(sortable)) is not None:
         column, direction = sort
-        return f"{column} {direction}, {'seq' if options.equal_times_order == 'insertion' else 'id'} {direction}"
+        among_equals = {"insertion": f"seq {direction}", "unspecified": f"id {direction}", "changing": "random()"}
+        return f"{column} {direction}, {among_equals[options.equal_times_order]}"
     return {
         "newest_first": "created_at DESC, seq DESC",
         "oldest_first": "created_at, seq",

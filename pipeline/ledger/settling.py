@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
 from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, SPANS_UNKNOWN, UPDATE_REJECTED
-from pipeline.models import Content, Outcome, SessionImport
+from pipeline.models import Content, Outcome, SessionImport, TurnImport
 from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
 
 _STATE_OF = {
@@ -46,6 +46,10 @@ class Before(NamedTuple):
     def turns(self) -> int:
         """How many."""
         return len(self.prints) // PRINT_BYTES
+
+    def is_as_sent(self, place: int, turn: TurnImport) -> bool:
+        """Was this very turn sent in this place?"""
+        return prints_of([turn]) == self.prints[place * PRINT_BYTES : (place + 1) * PRINT_BYTES]
 
     @property
     def said(self) -> list[bytes]:

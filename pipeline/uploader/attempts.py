@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TypeVar
 
 from pipeline.clock import Clock, iso
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, ExistsError, FatalError, RefusedError, RejectedError, TransientError
 from pipeline.uploader.beginnings import Beginnings
-from pipeline.uploader.content_api import StoredSpan, StoredTurn
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.journey import Journey, StoppingError
 from pipeline.uploader.pacing import Pace
@@ -21,7 +19,6 @@ from pipeline.uploader.questions import ask_until_answered
 from pipeline.uploader.retry import MAX_REFUSALS, RetryBudget, backoff_seconds
 
 T = TypeVar("T")
-Row = TypeVar("Row", StoredTurn, StoredSpan)
 NOT_STORED, CONFLICT, TOO_LARGE = 429, 409, 413
 
 
@@ -105,22 +102,6 @@ class Attempts:
             max_attempts=self._config.max_attempts,
             rank=journey.rank,
         )
-
-    async def ask_for_all(
-        self, journey: Journey, question: Callable[[int], Awaitable[list[Row]]], page_rows: int
-    ) -> list[Row]:
-        """All rows of a list that is read page by page; `question` takes how many to leave out.
-
-        A row that stands on two pages, because the list changed in between, is one row: it must not look doubled.
-        """
-        rows: dict[str, Row] = {}
-        offset = 0
-        while True:
-            page = await self.ask(journey, partial(question, offset))
-            rows |= {row.id: row for row in page}
-            offset += page_rows
-            if len(page) < page_rows:
-                return list(rows.values())
 
     async def until_known(self, journey: Journey, request: Callable[[], Awaitable[T]]) -> T:
         """A write without a key, tried until it is answered. Raises AmbiguousError where it may have been stored."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.ledger.settling import Before, Send, before_of
 from pipeline.models import Content, SessionImport, SpanImport, TurnImport
-from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
+from pipeline.prints import spans_sha256
 
 MAX_BATCH_TURNS = 50
 """100 messages, recommended at most (api-contract 4.2); cut between pairs."""
@@ -92,10 +92,7 @@ def requests_for(send: Send) -> int:
     count = 1 + before.turns // TURNS_PAGE + 1  # the session and its turns are read
     is_closed = before.finish is not None
     count += (is_grown and is_closed) or before.payload_sha256 != send.session.payload_sha256
-    count += sum(
-        prints_of([turn]) != before.prints[place : place + PRINT_BYTES]
-        for turn, place in zip(content.turns, range(0, len(before.prints), PRINT_BYTES), strict=False)
-    )
+    count += sum(not before.is_as_sent(place, turn) for place, turn in enumerate(content.turns[: before.turns]))
     count += requests_of(content, before.turns)
     if before.turns and before.spans_sha256 != spans_sha256(content.turns[: before.turns]):
         count += content.spans // SPANS_PAGE + 1

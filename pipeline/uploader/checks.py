@@ -20,7 +20,7 @@ from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.questions import ask_until_answered
 
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 10.0
 """For a group to fill."""
 LOOK_EVERY_SECONDS = 0.05
 
@@ -102,21 +102,29 @@ class Checks:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
+    async def _ask_for_page(self, ids: Sequence[str], offset: int) -> list[StoredTurn]:
+        return await ask_until_answered(
+            self._pace,
+            self._clock,
+            self._counts,
+            self._chance,
+            lambda: self._api.turns(ids, offset=offset),
+            max_attempts=self._max_attempts,
+            can_be_shorter=len(ids) > 1,
+        )
+
     async def _answer(self, group: list[_Question]) -> None:
         is_long = len(group[0].turn_ids) > MAX_CHECKED_TURNS
         offset = len(group[0].turn_ids) - 1 if is_long else 0
+        count = 1 if is_long else sum(len(question.turn_ids) for question in group)
         ids = [question.session_id for question in group]
         stored: list[StoredTurn] = []
         try:
-            stored = await ask_until_answered(
-                self._pace,
-                self._clock,
-                self._counts,
-                self._chance,
-                lambda: self._api.turns(ids, offset=offset),
-                max_attempts=self._max_attempts,
-                can_be_shorter=len(group) > 1,
-            )
+            while len(stored) < count:  # the API's highest limit is unknown
+                page = await self._ask_for_page(ids, offset + len(stored))
+                stored += page
+                if not page:
+                    break
         except QueryTooLongError:
             if len(group) > 1:
                 self._most = half = len(group) // 2

@@ -13,6 +13,7 @@ from pipeline.errors import AmbiguousError, FatalError
 from pipeline.prints import figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
+from pipeline.uploader.pages import PageSize
 from pipeline.uploader.transport import Answer
 
 CLOSED = ("COMPLETED", "FAILED")
@@ -101,6 +102,8 @@ class ContentApi:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.turns_page = PageSize(TURNS_PAGE)
+        self.spans_page = PageSize(SPANS_PAGE)
 
     async def create_turn(self, session_id: str, body: bytes) -> list[str]:
         """POST /inferenceResults: the id of the new turn; none where the API says nothing about one."""
@@ -124,10 +127,9 @@ class ContentApi:
         self._expect_success(await self._client.send("DELETE", f"/inferenceResults/{quote(turn_id, safe='')}", None))
 
     async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
-        """GET /inferenceResults of these sessions, TURNS_PAGE from `offset` on, oldest first."""
+        """GET /inferenceResults of these sessions: at most TURNS_PAGE from `offset` on, oldest first (pages.py)."""
         query = f"/inferenceResults?{_ids(session_ids)}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Turn])
-        wanted = set(session_ids)
         return [
             StoredTurn(
                 turn.id,
@@ -137,7 +139,6 @@ class ContentApi:
                 figures_print(msgspec.structs.asdict(turn)),
             )
             for turn in found
-            if turn.sessionId in wanted
         ]
 
     async def create_spans(self, bodies: Sequence[bytes]) -> list[RefusedSpan]:
@@ -159,7 +160,7 @@ class ContentApi:
         return refused
 
     async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
-        """GET /traces of these sessions, SPANS_PAGE from `offset` on."""
+        """GET /traces of these sessions: at most SPANS_PAGE from `offset` on (pages.py)."""
         query = f"/traces?{_ids(session_ids)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Span])
         return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]

@@ -16,11 +16,12 @@ from pipeline.errors import AmbiguousError, RejectedError, TraceImportError
 from pipeline.models import Content
 from pipeline.prints import FIGURES
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
-from pipeline.uploader.batches import MAX_BATCH_TURNS, TURNS_PAGE, next_turns
+from pipeline.uploader.batches import MAX_BATCH_TURNS, next_turns
 from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
-from pipeline.uploader.content_api import CLOSED, ContentApi
+from pipeline.uploader.content_api import CLOSED, ContentApi, StoredTurn
 from pipeline.uploader.journey import Journey
+from pipeline.uploader.pages import all_rows
 from pipeline.uploader.showing import pause_seconds, shows_until
 from pipeline.uploader.spans import Spans
 from pipeline.uploader.standing import Standing, standing_of
@@ -51,6 +52,7 @@ class Contents:
     def __init__(
         self,
         client: Client,
+        api: ContentApi,
         attempts: Attempts,
         checks: Checks,
         *,
@@ -59,7 +61,7 @@ class Contents:
         closed_policy: str | None,
     ) -> None:
         self._client = client
-        self._api = ContentApi(client)
+        self._api = api
         self._attempts = attempts
         self._checks = checks
         self._config = config
@@ -86,6 +88,10 @@ class Contents:
         until = shows_until(journey, self._config, self._clock)
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
+            standing = standing._replace(
+                stale=[place for place in standing.stale if not before.is_as_sent(place, content.turns[place])]
+            )
         journey.stored_turns = len(standing.ids)
         if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
             standing = standing._replace(doubles=[], others=[*standing.doubles, *standing.others])
@@ -212,11 +218,14 @@ class Contents:
     ) -> Standing:
         """How the turns stand once `count` of them show, or the time is over."""
         wanted = _content_of(journey).turns
+
+        async def page(offset: int) -> list[StoredTurn]:
+            return await self._attempts.ask(journey, lambda: self._api.turns([session_id], offset=offset))
+
         times = 0
         while True:
-            stored = await self._attempts.ask_for_all(
-                journey, lambda offset: self._api.turns([session_id], offset=offset), TURNS_PAGE
-            )
+            found = await all_rows(page, self._api.turns_page, enough=count)
+            stored = [turn for turn in found if turn.session_id == session_id]
             standing = standing_of(stored, wanted, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:

@@ -13,10 +13,11 @@ from pipeline.errors import AmbiguousError, RejectedError
 from pipeline.models import Content, TurnImport
 from pipeline.prints import span_id, spans_sha256
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
-from pipeline.uploader.batches import MAX_BATCH_SPANS, SPANS_PAGE, SpanPlace, all_spans, span_at, span_batches
+from pipeline.uploader.batches import MAX_BATCH_SPANS, SpanPlace, all_spans, span_at, span_batches
 from pipeline.uploader.client import is_gone
 from pipeline.uploader.content_api import ContentApi, RefusedSpan, StoredSpan
 from pipeline.uploader.journey import Journey
+from pipeline.uploader.pages import all_rows
 from pipeline.uploader.showing import pause_seconds, shows_until
 from pipeline.uploader.standing import Standing
 
@@ -159,11 +160,13 @@ class Spans:
         clears: bool = False,
     ) -> list[SpanPlace]:
         """Which of these the API does not show by then. `clears`: ours that should not be there are deleted."""
+
+        async def page(offset: int) -> list[StoredSpan]:
+            return await self._attempts.ask(journey, lambda: self._api.spans([session_id], offset=offset))
+
         times = 0
         while True:
-            stored = await self._attempts.ask_for_all(
-                journey, lambda offset: self._api.spans([session_id], offset=offset), SPANS_PAGE
-            )
+            stored = await all_rows(page, self._api.spans_page, enough=len(wanted.ids))
             there, surplus = wanted.see(stored)
             missing = [place for place in places if place not in there]
             left = until - self._clock.now()

@@ -75,8 +75,9 @@ class Uploader:
         attempts = self._attempts = Attempts(
             pace, places, counts, config, clock, chance, lambda: self.is_stopping, beginnings
         )
+        api = ContentApi(client)
         self._checks = Checks(
-            ContentApi(client),
+            api,
             pace,
             clock,
             chance,
@@ -86,6 +87,7 @@ class Uploader:
         )
         contents = Contents(
             client,
+            api,
             attempts,
             self._checks,
             config=config,

@@ -69,7 +69,7 @@ class Importer:
     version_id: str = "ver_123"
     options: Sequence[str] = ()
     """For every command."""
-    extent: str = "full"
+    extent: str = "session"
     """What is imported, unless a test says otherwise."""
 
     @property
@@ -152,4 +152,4 @@ def emulator() -> Iterator[RunningEmulator]:
 @pytest.fixture
 def importer(tmp_path: Path, emulator: RunningEmulator, request: pytest.FixtureRequest) -> Importer:
     """What a module is about says its EXTENT: by default the session alone, the smallest thing that can go wrong."""
-    return Importer(tmp_path, emulator.url, extent=getattr(request.module, "EXTENT", "session"))
+    return Importer(tmp_path, emulator.url, extent=getattr(request.module, "EXTENT", Importer.extent))

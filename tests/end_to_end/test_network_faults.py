@@ -208,10 +208,12 @@ def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
         assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 20}
 
 
-def test_a_server_that_goes_for_seconds_and_comes_back_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("extent", ["session", "full"])
+def test_a_server_that_goes_for_seconds_and_comes_back_is_waited_for(tmp_path: Path, extent: str) -> None:
     with running_emulator(data=tmp_path / "emulator.sqlite") as emulator, ThreadPoolExecutor(1) as beside:
-        importer = Importer(tmp_path, emulator.url)
-        running = beside.submit(importer.run_here, many(importer, 400), upload__max_per_second=150)
+        importer = Importer(tmp_path, emulator.url, extent=extent)
+        pace = {"upload__max_per_second": 150, "upload__lookup_seconds": 5, "upload__timeout_seconds": 5}
+        running = beside.submit(importer.run_here, many(importer, 400), **pace)
         for posted in (40, 150):
             wait_until(lambda posted=posted: len(posts(emulator)) > posted)  # type: ignore[misc]
             emulator.kill()
@@ -473,10 +475,11 @@ LOOKUP_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("extent", ["session", "full"])
 @pytest.mark.parametrize("options", LOOKUP_OPTIONS.values(), ids=LOOKUP_OPTIONS)
-def test_look_ups_find_everything_where_lists_have(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_look_ups_find_everything_where_lists_have(tmp_path: Path, options: dict[str, Any], extent: str) -> None:
     with running_emulator(options=options) as emulator:
-        importer = Importer(tmp_path, emulator.url)
+        importer = Importer(tmp_path, emulator.url, extent=extent)
         emulator.set_faults([{"match": POST, "when": {"every": 3}, "do": "reset_after_commit"}])
         result = importer.run_here(many(importer, 45), upload__lookup_seconds=60)
         assert result.exit_code == 0, result.summary

@@ -80,7 +80,7 @@ class Nights:
         self.home = home
         self.source = home / "in"
         self.source.mkdir()
-        self.importers = [Importer(home, emulator.url) for emulator in emulators]
+        self.importers = [Importer(home, emulator.url, extent="full") for emulator in emulators]
         self.emulators = emulators
         self.session_per = chance.choice(["trace", "conversation"])
         self.settle_minutes = chance.choice([0, 10])

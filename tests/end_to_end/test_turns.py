@@ -234,6 +234,46 @@ def test_a_turn_that_shows_late_is_waited_for(importer: Importer, emulator: Runn
     assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
 
 
+def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(importer: Importer) -> None:
+    """Nobody knows the API's highest limit."""
+    with running_emulator(options={"max_list_limit": 3}) as emulator:
+        importer.base_url = emulator.url
+        lost = [{"match": route, "when": {"every": 5}, "do": "reset_after_commit"} for route in (TURN, SPANS)]
+        emulator.set_faults(lost)
+        source = write_jsonl(importer.home / "a.jsonl", talks(6, 6))
+        result = importer.run_here(source, **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 6}
+        write_jsonl(source, talks(6, 8))
+        result = importer.run_here(source, **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"changed": 6}
+        assert importer.run(verb="verify").code == 0
+
+
+def test_a_list_whose_order_changes_from_page_to_page_is_read_whole(importer: Importer) -> None:
+    """Turns of a batch have one time of creation, and a database may give equals in any order."""
+    with running_emulator(options={"equal_times_order": "changing", "max_list_limit": 70}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults([{"match": BATCH, "when": {"every": 3}, "do": "reset_after_commit"}])
+        source = write_jsonl(importer.home / "a.jsonl", [chat(number, 450) for number in range(2)])
+        result = importer.run_here(source, **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 2}
+
+
+def test_what_the_api_shows_otherwise_than_it_was_sent_is_not_sent_every_night(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
+    importer.run_here(source, **QUICK)
+    for turn in emulator.sessions(with_turns=True)[0]["turns"]:
+        call(emulator, "PATCH", f"/inferenceResults/{turn['id']}", {"cost": 0.25})
+    before = calls(emulator)
+    write_jsonl(source, talks(1, 3))
+    result = importer.run_here(source, **QUICK)
+    assert read_summary(result.folder)["outcomes"] == {"changed": 1}
+    assert (calls(emulator) - before)[TURN] == 1
+    assert not [name for name in calls(emulator) - before if name.startswith("PATCH /inferenceResults")]
+
+
 def test_a_batch_of_which_only_a_part_was_stored_is_filled_up(importer: Importer, emulator: RunningEmulator) -> None:
     emulator.set_faults(
         [
@@ -431,7 +471,7 @@ def test_two_machines_on_one_conversation_double_no_turn(
     importer: Importer, emulator: RunningEmulator, on_existing: str
 ) -> None:
     rows = talks(20, 3)
-    machines = [importer, Importer(importer.home / "other", emulator.url)]
+    machines = [importer, Importer(importer.home / "other", emulator.url, extent="full")]
     emulator.set_latency(20)
     settings = QUICK | {"upload__on_existing": on_existing}
     with ThreadPoolExecutor(2) as threads:
@@ -448,7 +488,7 @@ def test_two_machines_on_one_conversation_double_no_turn(
 def test_a_session_of_somebody_else_is_completed_where_that_is_said(
     importer: Importer, emulator: RunningEmulator
 ) -> None:
-    other = Importer(importer.home / "other", emulator.url)
+    other = Importer(importer.home / "other", emulator.url, extent="full")
     other.run_here(write_jsonl(other.home / "a.jsonl", talks(2, 1)), **QUICK)
     source = write_jsonl(importer.home / "a.jsonl", talks(2, 3))
     result = importer.run_here(source, **QUICK)

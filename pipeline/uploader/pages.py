@@ -1,0 +1,66 @@
+"""Lists that are read page by page, whole, from an API whose highest limit nobody knows (api-contract 11.13)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from pipeline.errors import TransientError
+
+MOST_PASSES = 16
+"""A list whose rows change places between two pages is read so often."""
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_HasId)
+
+
+class PageSize:
+    """How many rows of one list the API gives at most, as far as that has shown."""
+
+    def __init__(self, asked: int) -> None:
+        self._rows = asked
+        """So many are asked for, or fewer once it has shown that they do not come."""
+        self._most = 0
+        """As many came at once."""
+
+    def is_last(self, rows: int, *, after: int | None, is_enough: bool) -> bool:
+        """Does a page of so many rows end the list? `after`: so many the page before it had.
+
+        One that is short, and yet the longest that ever came, may have been cut: then what should be there decides.
+        """
+        if rows and after is not None and after < self._rows:
+            self._rows = after
+        is_short = rows < self._most
+        self._most = max(self._most, rows)
+        return not rows or (rows < self._rows and (is_short or is_enough))
+
+
+async def all_rows(
+    page: Callable[[int], Awaitable[list[Row]]], size: PageSize, *, enough: int = sys.maxsize
+) -> list[Row]:
+    """All rows of a list, each once; `page` takes how many to leave out. `enough`: so many should be there.
+
+    A row that stands on two pages has pushed another one out of both: then the list is read once more. Raises
+    TransientError where that does not help.
+    """
+    rows: dict[str, Row] = {}
+    for _ in range(MOST_PASSES):
+        seen = 0
+        before: dict[str, Row] = {}
+        while True:
+            found = {row.id: row for row in await page(seen)}
+            seen += len(found)
+            rows |= found
+            is_stuck = found.keys() == before.keys()  # it knows nothing of `offset`
+            if size.is_last(len(found), after=len(before) or None, is_enough=seen >= enough) or is_stuck:
+                break
+            before = found
+        if len(rows) >= seen or is_stuck:
+            return list(rows.values())
+    raise TransientError("the rows of a list change places with every page that is read", kind="unstable_list")
