@@ -228,6 +228,10 @@ def _print_ids(summary: dict[str, Any], say: Say) -> None:
 
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
+    if summary["sessions"]:
+        what = ("traces", "turns", "spans", "sessions")
+        traces, turns, spans, sessions = (f"{summary[name]:,} {name}" for name in what)
+        say(f"  {traces} with {turns} and {spans} make {sessions}")
     if summary["records_repaired"]:
         say(
             f"  {summary['records_repaired']:,} records had values replaced or cut "

@@ -70,6 +70,9 @@ class Totals(NamedTuple):
     bytes_sent: int
     details: Mapping[str, Mapping[str, int]] = {}
     """By outcome, how many sessions have which error_kind."""
+    turns: int = 0
+    spans: int = 0
+    """In all sessions, sent or not."""
 
 
 class RunLedger:
@@ -375,8 +378,9 @@ class RunLedger:
             "SELECT coalesce(sum(stage != 'upload'), 0), coalesce(sum(repeated = 0), 0) FROM reject WHERE run = ?",
             number,
         )
-        sessions, records, traces = one(
-            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0) FROM entry WHERE run = ?",
+        sessions, records, traces, turns, spans = one(
+            "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(traces), 0), coalesce(sum(turns), 0), "
+            "coalesce(sum(spans), 0) FROM entry WHERE run = ?",
             number,
         )
         # Counted here: SQLite would sort all rows for it, in memory that grows with them.
@@ -407,6 +411,8 @@ class RunLedger:
             throttled=traffic[2],
             bytes_sent=traffic[3],
             details=details,
+            turns=turns,
+            spans=spans,
         )
 
     def entries(self, run: RunRow) -> sqlite3.Cursor:

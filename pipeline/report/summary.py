@@ -62,6 +62,8 @@ def summarise(
         "records_ignored": dict(totals.records_ignored),
         "traces": totals.traces,
         "sessions": totals.sessions,
+        "turns": totals.turns,
+        "spans": totals.spans,
         "outcomes": dict(totals.outcomes),
         "details": {outcome: dict(kinds) for outcome, kinds in totals.details.items()},
         "balanced": is_balanced(totals),
