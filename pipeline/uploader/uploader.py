@@ -71,7 +71,7 @@ class Uploader:
         self._counts = counts
         self._lookups = Lookups(client, pace, clock, chance, self._counts)
         places = self._places = Places(2 * config.max_at_once, self._start_more)
-        beginnings = Beginnings(lambda rows: in_ledger_thread(ledger.begin_content, rows, iso(clock.wall())))
+        beginnings = Beginnings(self._begin)
         attempts = self._attempts = Attempts(
             pace, places, counts, config, clock, chance, lambda: self.is_stopping, beginnings
         )
@@ -236,6 +236,12 @@ class Uploader:
     def _intend(self, sends: Sequence[Send]) -> None:
         """In the ledger's thread."""
         self._ledger.intend(sends, self._version_id)
+
+    async def _begin(self, rows: list[int]) -> None:
+        """Write that turns or spans of these are about to leave."""
+        if not {settlement.send.row for settlement in self._unwritten}.isdisjoint(rows):
+            await self._write()  # how an earlier state of the same row ended, which would say that nothing is open
+        await self._in_ledger_thread(self._ledger.begin_content, rows, iso(self._clock.wall()))
 
     def _would_fill(self, waiting: int) -> bool:
         """Could anything still join the sessions that wait for their check?"""
