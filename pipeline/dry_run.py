@@ -22,6 +22,8 @@ from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
 from pipeline.uploader.batches import Foretold, bytes_of
 
 SAMPLES = 3
+SAMPLE_TURNS, SAMPLE_SPANS = 2, 3
+"""Of a sample its first turns are shown, and of each turn its first spans; they lack the ids that the API gives."""
 REJECTS_SHOWN = 20
 PREFLIGHT_REQUESTS = 2
 
@@ -118,4 +120,12 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
 def _sample(config: Config, send: Send, ledger_id: str) -> dict[str, Any]:
     version_id = send.version_id or config.target.version_id or "(the newest of the product)"
     body = create_body(send.session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
-    return {"action": send.action, "position": send.session.parts[0].position, "body": json.loads(body)}
+    sample = {"action": send.action, "position": send.session.parts[0].position, "body": json.loads(body)}
+    content = send.session.content
+    if content is None:
+        return sample
+    turns = [
+        {**json.loads(turn.body), "spans": [json.loads(span.body) for span in turn.spans[:SAMPLE_SPANS]]}
+        for turn in content.turns[:SAMPLE_TURNS]
+    ]
+    return sample | {"turns": turns, "finish": json.loads(content.finish) if content.finish is not None else None}

@@ -21,6 +21,7 @@ CONFLICTS_SHOWN = 5
 EMPTY_SHOWN = 5
 LEFT_OUT_SHOWN = 5
 IDS_SHOWN = 5
+SAMPLE_CHARACTERS = 3_000
 _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
@@ -51,6 +52,13 @@ _DETAIL = {
     "spans_rejected": "of them are there without some spans, which the API refused (rejects.jsonl)",
     "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",
 }
+_SENDS = {
+    "update": "update",
+    "replace": "bring up to date within this input",
+    "complete": "complete",
+    "recreate": "make anew",
+}
+"""Beside those that are created."""
 _ADVICE = {
     2: "Nothing was imported: the command or the configuration is wrong.",
     3: "Finished, with more rejects than allowed: see rejects.jsonl. Mend them and run it as --source, or allow them "
@@ -159,9 +167,9 @@ def print_plan(result: PlanResult) -> None:
     click.echo(f"Plan for {safe(summary['target'])}; nothing was sent")
     _print_counts(summary, click.echo)
     sends = summary["sends"]
+    also = "".join(f", {_SENDS[action]} {sends[action]:,}" for action in _SENDS if sends.get(action))
     click.echo(
-        f"  It would create {sends.get('create', 0):,} sessions and update "
-        f"{sends.get('update', 0) + sends.get('replace', 0):,}: {summary['requests']:,} requests, "
+        f"  It would create {sends.get('create', 0):,} sessions{also}: {summary['requests']:,} requests, "
         f"about {summary['bytes_to_send']:,} bytes"
     )
     if summary["seconds_at_max_per_second"] is not None:
@@ -176,8 +184,15 @@ def print_plan(result: PlanResult) -> None:
         click.echo(f"  … and {hidden:,} rejects more")
     for sample in result.samples:
         click.echo(f"Sample ({sample['action']}, {safe(sample['position'])}):")
-        text = json.dumps(sample["body"], indent=2, ensure_ascii=False)
-        click.echo(safe(text[:3000], keep_lines=True) + ("\n  …" if len(text) > 3000 else ""))
+        _print_json(sample["body"])
+        for number, turn in enumerate(sample.get("turns", ()), 1):
+            click.echo(f"with turn {number}:")
+            _print_json(turn)
+
+
+def _print_json(value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(safe(text[:SAMPLE_CHARACTERS], keep_lines=True) + ("\n  …" if len(text) > SAMPLE_CHARACTERS else ""))
 
 
 def _print_empty(summary: dict[str, Any], say: Say) -> None:

@@ -194,3 +194,25 @@ def test_with_an_emulator_of_its_own_a_plan_begins_with_an_empty_ledger_as_the_r
         done = json.loads(importer.run(importer.home / "in", options=options).out)
         assert (plan["outcomes"], done["outcomes"]) == ({"planned": 1}, {"created": 1})
         assert len(plan["sources"]) == len(done["sources"]) == 1
+
+
+def test_a_plan_shows_the_first_turns_and_spans_as_they_would_leave(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    overrides = {
+        "source.paths": [str(source)],
+        "target.version_id": "ver_123",
+        "target.base_url": emulator.url,
+        "state_dir": importer.state,
+    }
+    config = load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY})
+    (sample,) = plan_import(config).samples
+    run_import(config)
+    (session,) = emulator.sessions(with_turns=True)
+    assert sample["body"]["customId"] == session["customId"]
+    assert sample["finish"] == {"stoppingReason": session["stoppingReason"]}
+    assert sample["turns"][0]["actualOutput"] == session["turns"][0]["actualOutput"]
+    shown = importer.run(source, verb="plan", options=["--import", "full", "--state-dir", str(importer.home / "other")])
+    assert "with turn 1:" in shown.out
+    assert "Where is parcel 1?" in shown.out
