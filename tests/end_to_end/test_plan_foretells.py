@@ -142,14 +142,18 @@ def test_a_plan_sees_the_run_that_was_killed_and_goes_on(
     assert importer.runs == folders
 
 
-def _plan_and_run(importer: Importer, emulator: RunningEmulator, source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _config(importer: Importer, emulator: RunningEmulator, source: Path) -> Config:
     overrides = {
         "source.paths": [str(source)],
         "target.version_id": "ver_123",
         "target.base_url": emulator.url,
         "state_dir": importer.state,
     }
-    config = load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY})
+    return load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY})
+
+
+def _plan_and_run(importer: Importer, emulator: RunningEmulator, source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    config = _config(importer, emulator, source)
     return plan_import(config).summary, run_import(config).summary
 
 
@@ -200,13 +204,7 @@ def test_a_plan_shows_the_first_turns_and_spans_as_they_would_leave(
     importer: Importer, emulator: RunningEmulator
 ) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
-    overrides = {
-        "source.paths": [str(source)],
-        "target.version_id": "ver_123",
-        "target.base_url": emulator.url,
-        "state_dir": importer.state,
-    }
-    config = load_config(overrides=overrides, environ={"GALTEA_API_KEY": KEY})
+    config = _config(importer, emulator, source)
     (sample,) = plan_import(config).samples
     run_import(config)
     (session,) = emulator.sessions(with_turns=True)
