@@ -35,6 +35,7 @@ _OVERRIDES = {
     "max_at_once": "upload.max_at_once",
     "max_rejected": "upload.max_rejected",
     "retry_rejected": "upload.retry_rejected",
+    "on_change": "upload.on_change",
     "limit": "limit",
     "extent": "import",
     "until": "stop.at",
@@ -85,6 +86,11 @@ def import_options(command: F) -> F:
         click.option("--output-dir", type=_PATH, help="Where this run's manifest goes. [default: in the state dir]"),
         click.option("--max-rejected", type=int, help="Up to so many rejects are fine. [default: 0]"),
         click.option("--retry-rejected", is_flag=True, default=None, help="Send again what was rejected before."),
+        click.option(
+            "--on-change",
+            type=click.Choice(["auto", "update", "report", "recreate"]),
+            help="What is done about traces that are on the server and differ now. [default: auto]",
+        ),
         click.option("--limit", type=int, help="Only the first so many sessions."),
         _AS_JSON,
     ]

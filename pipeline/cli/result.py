@@ -38,15 +38,15 @@ _MEANING = {
 }
 _DETAIL = {
     "updated": "of them were updated",
-    "reported": "of them differ and were NOT sent: upload.on_change: update sends them",
+    "reported": "of them differ and were NOT sent: --on-change update sends them",
     "other_payload": "of them differ on the server, where they are not from this ledger, and were NOT sent: "
     "another source.name imports yours beside them",
-    "mapping_changed": "of them would be mapped differently today: upload.on_change: update sends them",
+    "mapping_changed": "of them would be mapped differently today: --on-change update sends them",
     "parts_missing": "of them lack parts that earlier runs read, and were NOT sent: put the files back, or set "
     "assembly.missing_parts: accept",
     "completed": "of them got the turns and spans that they lacked",
     "recreated": "of them were made anew, in the place of the old ones",
-    "turns_differ": "of them hold other turns on the server than the trace, and were NOT changed: upload.on_change: "
+    "turns_differ": "of them hold other turns on the server than the trace, and were NOT changed: --on-change "
     "update makes them equal",
     "content_rejected": "of them are there in part: the API refused a turn, or the end (rejects.jsonl)",
     "spans_rejected": "of them are there without some spans, which the API refused (rejects.jsonl)",
@@ -88,7 +88,7 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     if summary["differing_before"]:
         say(
             f"  {summary['differing_before']:,} sessions of them differ on the server and were NOT sent then; "
-            "upload.on_change: update sends those that are this ledger's"
+            "--on-change update sends those that are this ledger's"
         )
     if not summary["sessions"] and not summary["records_read"] and not summary["error"]:
         say("  Nothing was sent: there is nothing new.")

@@ -251,7 +251,7 @@ def test_what_differs_and_was_not_sent_is_told_with_the_way_out_and_on_later_nig
     write_jsonl(source, [make_trace(0), make_trace(1, output="rewritten"), make_trace(2, output="rewritten")])
     done = importer.run(source)
     assert done.code == 0
-    assert "2 of them differ and were NOT sent: upload.on_change: update sends them" in done.out
+    assert "2 of them differ and were NOT sent: --on-change update sends them" in done.out
     assert check_invariants(emulator, importer.last)["details"] == {"changed": {"reported": 2}}
     later = importer.run(source)
     assert "2 sessions of them differ on the server" in later.out
