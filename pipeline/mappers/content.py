@@ -235,6 +235,8 @@ def _figures(turn: Turn) -> dict[str, Any]:
 
 def _counted(tokens: Mapping[str, int]) -> dict[str, str]:
     """By field the kind of tokens that it takes."""
+    if not tokens:
+        return {}
     taken = {
         name: next((kind for kind in kinds if 0 <= tokens.get(kind, -1) <= _MOST), None)
         for name, kinds in _TOKEN_FIELDS.items()
