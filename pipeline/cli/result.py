@@ -45,8 +45,8 @@ _DETAIL = {
     "assembly.missing_parts: accept",
     "completed": "of them got the turns and spans that they lacked",
     "recreated": "of them were made anew, in the place of the old ones",
-    "turns_differ": "of them hold other turns on the server than the trace, and were NOT changed: upload.on_change: "
-    "update makes them equal",
+    "turns_differ": "of them hold other turns on the server than the trace, and these were NOT changed: "
+    "upload.on_change: update makes them equal",
     "content_rejected": "of them are there in part: the API refused a turn, or the end (rejects.jsonl)",
     "spans_rejected": "of them are there without some spans, which the API refused (rejects.jsonl)",
     "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",

@@ -6,6 +6,7 @@ show (upload.lookup_seconds). The same is true of spans (spans.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import orjson
@@ -147,7 +148,7 @@ class Contents:
             self._attempts.leave_place(journey)
             if await self._checks.are_stored(session_id, ids):
                 return ids
-            standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until())
+            standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until(), known=ids)
             ids = await self._settled(journey, standing)
             if len(ids) == len(wanted):
                 return ids
@@ -175,8 +176,16 @@ class Contents:
                 return ids
             raise AmbiguousError("the API says nothing about turns that it took", kind="broken_answer")
         except AmbiguousError as error:
-            standing = await self._read_until(journey, session_id, first + len(some), self._lookup_until())
+            count = first + len(some)
+            # In a session of ours, what came behind our turns is what was just sent, however the API shows it.
+            rewrites = count if journey.send.state != "existing" else 0
+            standing = await self._read_until(
+                journey, session_id, count, self._lookup_until(), known=ids, rewrites=rewrites
+            )
             found = await self._settled(journey, standing)
+            for place in standing.stale:
+                if place >= first and standing.prints[place] != wanted[place].print:
+                    await self._rewrite(journey, found[place], place)
             journey.is_doubtful = False
             if len(found) <= first:
                 if self._attempts.is_used_up(journey):
@@ -214,9 +223,16 @@ class Contents:
         return standing.ids
 
     async def _read_until(
-        self, journey: Journey, session_id: str, count: int, until: float, *, rewrites: int = 0
+        self,
+        journey: Journey,
+        session_id: str,
+        count: int,
+        until: float,
+        *,
+        known: Sequence[str] = (),
+        rewrites: int = 0,
     ) -> Standing:
-        """How the turns stand once `count` of them show, or the time is over."""
+        """How the turns stand once `count` of them show, or the time is over. `known`, `rewrites`: see standing_of."""
         wanted = _content_of(journey).turns
 
         async def page(offset: int) -> list[StoredTurn]:
@@ -226,7 +242,7 @@ class Contents:
         while True:
             found = await all_rows(page, self._api.turns_page, enough=count)
             stored = [turn for turn in found if turn.session_id == session_id]
-            standing = standing_of(stored, wanted, rewrites=rewrites)
+            standing = standing_of(stored, wanted, known=known, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
                 return standing

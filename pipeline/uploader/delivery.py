@@ -17,7 +17,13 @@ from pipeline.errors import (
     TraceImportError,
     TransientError,
 )
-from pipeline.ledger.admission import CONTENT_REJECTED, SPANS_REJECTED, SPANS_UNKNOWN, UPDATE_REJECTED
+from pipeline.ledger.admission import (
+    CONTENT_REJECTED,
+    SETTLED_STATES,
+    SPANS_REJECTED,
+    SPANS_UNKNOWN,
+    UPDATE_REJECTED,
+)
 from pipeline.ledger.settling import Before, Settlement, before_of
 from pipeline.models import Outcome, Status
 from pipeline.payload import create_body, update_body
@@ -371,7 +377,10 @@ class Delivery:
         return content is not None and before.is_changing and prints_of(content.turns) == before.prints
 
     def _turns_differ(self, journey: Journey, session_id: str, error: TurnsDifferError) -> Settlement:
-        return journey.ended(self._clock, Outcome.CHANGED, error=error, kind="turns_differ", session_id=session_id)
+        # One that was whole, and to which nothing was sent, is as whole as before.
+        is_whole = journey.send.state in SETTLED_STATES and not journey.has_written
+        outcome = Outcome.CHANGED if is_whole else Outcome.FAILED
+        return journey.ended(self._clock, outcome, error=error, kind="turns_differ", session_id=session_id)
 
     async def _adopt_existing(self, journey: Journey, exists: ExistsError) -> Settlement:
         self._exists_share = self._exists_share * 0.98 + 0.02

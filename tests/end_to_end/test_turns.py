@@ -274,6 +274,47 @@ def test_what_the_api_shows_otherwise_than_it_was_sent_is_not_sent_every_night(
     assert not [name for name in calls(emulator) - before if name.startswith("PATCH /inferenceResults")]
 
 
+@pytest.mark.parametrize("trouble", ["reset_after_commit", {"status": 502, "after_commit": True}], ids=str)
+def test_turns_that_the_api_trims_are_known_again(importer: Importer, trouble: Any) -> None:
+    with running_emulator(options={"turn_texts": "trim"}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults([{"match": route, "when": {"every": 3}, "do": trouble} for route in (TURN, BATCH)])
+        rows = [row | {"input": f" {row['input']} \n"} for row in talks(3, 4)]
+        source = write_jsonl(importer.home / "a.jsonl", rows)
+        dialogues = [chat(7, 120)]
+        for message in dialogues[0]["messages"]:
+            message["content"] += "\n"
+        beside = write_jsonl(importer.home / "b.jsonl", dialogues)
+        result = importer.run_here(source, beside, **QUICK)
+        assert (result.exit_code, result.summary["outcomes"]) == (0, {"created": 4})
+        assert said(emulator, "langfuse:talk-1") == dialogue(1, 4)
+        assert said(emulator, "chat:chat-7") == dialogue(7, 120)
+        write_jsonl(source, [*rows, *(row | {"input": f" {row['input']}"} for row in talks(3, 6)[12:])])
+        result = importer.run_here(source, beside, **QUICK)
+        assert (result.exit_code, result.summary["details"]) == (0, {"changed": {"updated": 3}})
+        assert said(emulator, "langfuse:talk-2") == dialogue(2, 6)
+        assert all(session["status"] == "COMPLETED" for session in emulator.sessions())
+
+
+def test_an_import_that_another_one_disturbs_is_not_called_done(importer: Importer, emulator: RunningEmulator) -> None:
+    """A turn of somebody else in the midst of ours: what is missing then is told every night."""
+    emulator.set_faults(
+        [{"match": TURN, "when": {"between": [2, 2]}, "do": {"status": 403, "body": {"message": "no"}}}]
+    )
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 3))
+    assert importer.run_here(source, **QUICK).exit_code == 4
+    turn = {"sessionId": emulator.sessions()[0]["id"], "input": "Hello?", "actualOutput": "Hello."}
+    for _ in range(4):  # more than an older state of ours could have
+        call(emulator, "POST", "/inferenceResults", turn)
+        turn = turn | {"input": turn["input"] + "?"}
+    for _ in range(2):
+        result = importer.run_here(source, **QUICK)
+        assert (result.exit_code, result.summary["details"]) == (4, {"failed": {"turns_differ": 1}})
+    result = importer.run_here(source, **QUICK, upload__on_change="update")
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
+
+
 def test_a_batch_of_which_only_a_part_was_stored_is_filled_up(importer: Importer, emulator: RunningEmulator) -> None:
     emulator.set_faults(
         [
