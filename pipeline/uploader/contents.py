@@ -90,9 +90,14 @@ class Contents:
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
-            standing = standing._replace(
-                stale=[place for place in standing.stale if not before.is_as_sent(place, content.turns[place])]
-            )
+            said = frozenset(turn.print for turn in content.turns) if len(standing.ids) >= stored else None
+
+            def is_as_sent(place: int) -> bool:
+                there, turn = standing.prints[place], content.turns[place]
+                is_moved = there != turn.print and (said is None or there in said)  # one before it is gone
+                return before.is_as_sent(place, turn) and not is_moved
+
+            standing = standing._replace(stale=[place for place in standing.stale if not is_as_sent(place)])
         journey.stored_turns = len(standing.ids)
         if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
             standing = standing._replace(doubles=[], others=[*standing.doubles, *standing.others])
