@@ -117,6 +117,8 @@ class Options:
     """[D] The same for `inputData`, `outputData` and `metadata`, each as JSON."""
     taken_span_id: Literal["reject", "keep_first", "refuse_all"] = "reject"
     """[9] A span whose `id` is there already: dropped, answered with the first, or the whole call a 400."""
+    listed_span_metadata: Literal["keep", "text", "hide"] = "keep"
+    """[5.1] How a list shows the metadata of spans, which may be null: as sent, as JSON in a text, or not at all."""
     unknown_parent: Literal["accept", "reject", "reject_unless_before"] = "accept"
     """[9] A `parentTraceId` that names no span, stored or in the call (or, in the call, before its child)."""
 

@@ -209,5 +209,10 @@ def _ids(session_ids: Sequence[str]) -> str:
 
 
 def _mark_of(metadata: Any) -> str | None:
+    if isinstance(metadata, str):  # a database's way to show JSON
+        try:
+            metadata = orjson.loads(metadata)
+        except orjson.JSONDecodeError:
+            return None
     mark = metadata.get("trace_import") if isinstance(metadata, dict) else None
     return mark if isinstance(mark, str) else None

@@ -390,6 +390,18 @@ def test_refused_spans_go_to_the_rejects_with_the_reason(importer: Importer, emu
     assert "1 spans were refused" in reject["error"]
 
 
+@pytest.mark.parametrize("shown", ["text", "hide"])
+@pytest.mark.parametrize("taken", ["reject", "keep_first", "refuse_all"])
+def test_spans_whose_mark_a_list_does_not_show_are_known_by_their_ids(
+    importer: Importer, shown: str, taken: str
+) -> None:
+    with running_emulator(options={"listed_span_metadata": shown, "taken_span_id": taken}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults([{"match": SPANS, "when": {"every": 2}, "do": "reset_after_commit"}])
+        result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+
+
 def test_a_target_that_refuses_all_spans_stops_the_run(importer: Importer, emulator: RunningEmulator) -> None:
     refused = {"status": 400, "body": {"message": "spans are not available in your plan"}}
     emulator.set_faults([{"match": SPANS, "do": refused}])
