@@ -296,6 +296,41 @@ def test_turns_that_the_api_trims_are_known_again(importer: Importer, trouble: A
         assert all(session["status"] == "COMPLETED" for session in emulator.sessions())
 
 
+def test_a_session_that_shows_too_late_for_its_turns_is_not_called_done(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    do = {"reset_after_commit": True, "visible_after_ms": 60_000}
+    emulator.set_faults([{"match": "POST /sessions", "when": {"first": 1}, "do": do}])
+    source = write_jsonl(importer.home / "a.jsonl", talks(2, 2))
+    quick = QUICK | {"upload__lookup_seconds": 1}
+    result = importer.run_here(source, **quick)
+    assert check_invariants(emulator, result.folder)["details"] == {"unknown": {"hidden_or_deleted": 1}}
+    assert result.exit_code == 4
+    emulator.forward(60)
+    result = importer.run_here(source, **quick)
+    assert result.exit_code == 0
+    assert [said(emulator, f"langfuse:talk-{number}") for number in range(2)] == [dialogue(0, 2), dialogue(1, 2)]
+
+
+def test_half_a_session_whose_trace_changed_since_is_not_called_done(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    emulator.set_faults(
+        [{"match": TURN, "when": {"between": [2, 2]}, "do": {"status": 403, "body": {"message": "no"}}}]
+    )
+    rows = talks(1, 3)
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    assert importer.run_here(source, **QUICK).exit_code == 4
+    rows[0] |= {"input": "another question", "user_id": "another", "metadata": {"another": 1}}
+    write_jsonl(source, rows)
+    for _ in range(2):
+        result = importer.run_here(source, **QUICK)
+        assert (result.exit_code, result.summary["details"]) == (4, {"failed": {"reported": 1}})
+    result = importer.run_here(source, **QUICK, upload__on_change="update")
+    assert check_invariants(emulator, result.folder)["exit_code"] == 0
+    assert said(emulator, "langfuse:talk-0") == [("another question", dialogue(0, 1)[0][1]), *dialogue(0, 3)[1:]]
+
+
 def test_an_import_that_another_one_disturbs_is_not_called_done(importer: Importer, emulator: RunningEmulator) -> None:
     """A turn of somebody else in the midst of ours: what is missing then is told every night."""
     emulator.set_faults(
