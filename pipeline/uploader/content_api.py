@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import msgspec
 import orjson
 
-from pipeline.errors import AmbiguousError, FatalError
+from pipeline.errors import AmbiguousError, FatalError, RejectedError
 from pipeline.prints import figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
@@ -127,9 +127,8 @@ class ContentApi:
         self._expect_success(await self._client.send("DELETE", f"/inferenceResults/{quote(turn_id, safe='')}", None))
 
     async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
-        """GET /inferenceResults of these sessions: at most TURNS_PAGE from `offset` on, oldest first (pages.py)."""
-        query = f"/inferenceResults?{_ids(session_ids)}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
-        found = self._read(await self._client.send("GET", query, None), list[_Turn])
+        """GET /inferenceResults of these sessions: a page from `offset` on, oldest first (pages.py)."""
+        found = await self._page("/inferenceResults", session_ids, offset, self.turns_page, list[_Turn])
         return [
             StoredTurn(
                 turn.id,
@@ -160,9 +159,8 @@ class ContentApi:
         return refused
 
     async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
-        """GET /traces of these sessions: at most SPANS_PAGE from `offset` on (pages.py)."""
-        query = f"/traces?{_ids(session_ids)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
-        found = self._read(await self._client.send("GET", query, None), list[_Span])
+        """GET /traces of these sessions: a page from `offset` on (pages.py)."""
+        found = await self._page("/traces", session_ids, offset, self.spans_page, list[_Span])
         return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
 
     async def delete_span(self, span_id: str) -> None:
@@ -177,6 +175,17 @@ class ContentApi:
             raise AmbiguousError(
                 f"the API answered {answer.status} and left the session open", kind="not_finished", status=answer.status
             )
+
+    async def _page(self, path: str, session_ids: Sequence[str], offset: int, size: PageSize, shape: Any) -> Any:
+        """One page; a second question only where the API refuses the first one for its limit, perhaps."""
+        while True:
+            limit = size.limit
+            query = f"{path}?{_ids(session_ids)}&sort=createdAt,asc&limit={limit}&offset={offset}"
+            try:
+                return self._read(await self._client.send("GET", query, None), shape)
+            except RejectedError as error:
+                if not size.lower(error, asked=limit):
+                    raise
 
     def _own(self, created: Sequence[_CreatedTurn], session_id: str) -> list[str]:
         for turn in created:

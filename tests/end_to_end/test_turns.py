@@ -234,9 +234,14 @@ def test_a_turn_that_shows_late_is_waited_for(importer: Importer, emulator: Runn
     assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
 
 
-def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(importer: Importer) -> None:
-    """Nobody knows the API's highest limit."""
-    with running_emulator(options={"max_list_limit": 3}) as emulator:
+@pytest.mark.parametrize(
+    "limit", [{"max_list_limit": 3}, {"max_list_limit": 100, "over_list_limit": "refuse"}], ids=str
+)
+def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(
+    importer: Importer, limit: dict[str, Any]
+) -> None:
+    """Nobody knows the API's highest limit, nor what it does about a higher one."""
+    with running_emulator(options=limit) as emulator:
         importer.base_url = emulator.url
         lost = [{"match": route, "when": {"every": 5}, "do": "reset_after_commit"} for route in (TURN, SPANS)]
         emulator.set_faults(lost)
