@@ -197,7 +197,7 @@ class Client:
         """PATCH /sessions/{id} with another custom id; ExistsError where that one is taken."""
         body = orjson.dumps({"customId": custom_id})
         answer = await self.send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
-        if answer.status == 409 or (answer.status == 400 and _says_exists(message_of(answer))):
+        if answer.status == 409 or (answer.status in (400, 422) and _says_exists(message_of(answer))):
             raise ExistsError(message_of(answer, self._secret))
         session: StoredSession = self.parse(_SESSION, answer)
         if (session.id, session.customId) != (session_id, custom_id):
@@ -302,7 +302,7 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
         return TransientError(said, kind="blocked_by_proxy", status=status)
     if (status == 403 and is_html) or (status == 414 and not creates):
         return QueryTooLongError(said, kind="blocked_by_proxy", status=status)
-    if creates and (status == 409 or (status == 400 and _says_exists(text))):
+    if creates and (status == 409 or (status in (400, 422) and _says_exists(text))):
         return ExistsError(said)
     if creates and (status in (403, 404, 405) or 300 <= status < 400):
         return FatalError(f"{said}; check the version, the address and the key's rights", kind="refused", status=status)

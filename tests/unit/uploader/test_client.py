@@ -95,6 +95,7 @@ def test_the_table(reply: Answer, error: type[Exception], creates: bool) -> None
     [
         pytest.param(answer(400, {"message": EXISTS}), id="400"),
         pytest.param(answer(400, {"error": EXISTS.upper()}), id="400, in capitals"),
+        pytest.param(answer(422, {"message": EXISTS}), id="422"),
         pytest.param(answer(409), id="409"),
     ],
 )
