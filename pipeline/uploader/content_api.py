@@ -140,6 +140,15 @@ class ContentApi:
             for turn in found
         ]
 
+    async def has_turn(self, turn_id: str, session_id: str) -> bool:
+        """GET /inferenceResults/{id}: is it there, and in this session?"""
+        answer = await self._client.send("GET", f"/inferenceResults/{quote(turn_id, safe='')}", None)
+        try:
+            turn: _CreatedTurn = self._read(answer, _CreatedTurn)
+        except RejectedError:
+            return False
+        return (turn.id, turn.sessionId) == (turn_id, session_id)
+
     async def create_spans(self, bodies: Sequence[bytes]) -> list[RefusedSpan]:
         """POST /traces/batch: those that were refused, by their place among these."""
         text = b'{"traces":[%b]}' % b",".join(bodies)

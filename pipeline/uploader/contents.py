@@ -154,11 +154,21 @@ class Contents:
             if await self._checks.are_stored(session_id, ids):
                 return ids
             standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until(), known=ids)
-            ids = await self._settled(journey, standing)
-            if len(ids) == len(wanted):
-                return ids
+            found = await self._settled(journey, standing)
+            if len(found) == len(wanted):
+                return found
+            if await self._are_there(journey, session_id, [turn_id for turn_id in ids if turn_id not in found]):
+                return ids  # the list shows them later than anybody waits
+            ids = found
             await self._open_if_closed(journey, session_id)
         raise AmbiguousError("the API says that it stored turns, and does not show them", kind="turns_not_shown")
+
+    async def _are_there(self, journey: Journey, session_id: str, turn_ids: Sequence[str]) -> bool:
+        """Does the API know all of these that it said it had stored, asked for one by one?"""
+        for turn_id in turn_ids:
+            if not await self._attempts.ask(journey, partial(self._api.has_turn, turn_id, session_id)):
+                return False
+        return bool(turn_ids)
 
     async def _append_some(self, journey: Journey, session_id: str, ids: list[str]) -> list[str]:
         """One request; the ids of all that are there then."""

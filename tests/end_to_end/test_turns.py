@@ -254,6 +254,16 @@ def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(
         assert importer.run(verb="verify").code == 0
 
 
+def test_turns_that_lists_show_later_than_anybody_waits_are_not_sent_again(importer: Importer) -> None:
+    with running_emulator(options={"turn_list_lag_ms": 4_000}) as emulator:
+        importer.base_url = emulator.url
+        source = write_jsonl(importer.home / "a.jsonl", talks(2, 3))
+        beside = write_jsonl(importer.home / "b.jsonl", [chat(1, 60)])
+        result = importer.run_here(source, beside, **QUICK | {"upload__lookup_seconds": 1})
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 3}
+        assert calls(emulator)[TURN] == 6
+
+
 def test_a_list_whose_order_changes_from_page_to_page_is_read_whole(importer: Importer) -> None:
     """Turns of a batch have one time of creation, and a database may give equals in any order."""
     with running_emulator(options={"equal_times_order": "changing", "max_list_limit": 70}) as emulator:
