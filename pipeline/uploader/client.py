@@ -199,7 +199,12 @@ class Client:
         answer = await self.send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
         if answer.status == 409 or (answer.status in (400, 422) and _says_exists(message_of(answer))):
             raise ExistsError(message_of(answer, self._secret))
-        session: StoredSession = self.parse(_SESSION, answer)
+        try:
+            session: StoredSession = self.parse(_SESSION, answer)
+        except AmbiguousError:
+            if not 200 <= answer.status < 300:
+                raise
+            session = await self.get_session(session_id)  # the answer says nothing, or only what has changed
         if (session.id, session.customId) != (session_id, custom_id):
             raise RejectedError(
                 f"the API answered {answer.status} to the new custom id and kept the old one", kind="not_renamed"

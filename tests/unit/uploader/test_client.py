@@ -249,6 +249,23 @@ def test_versions_of_other_products_and_deleted_ones_are_left_out() -> None:
     assert [item.id for item in asyncio.run(client_of(answer(200, page)).versions_of("p"))] == ["v1"]
 
 
+@pytest.mark.parametrize("reply", [answer(204), answer(200, {"customId": "b"}), answer(200, [])], ids=str)
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_a_rename_whose_answer_says_nothing_is_looked_at(reply: Answer, is_renamed: bool) -> None:
+    class Silent:
+        async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+            return reply if method == "PATCH" else answer(200, {"id": "s", "customId": "b" if is_renamed else "a"})
+
+        async def close(self) -> None: ...
+
+    rename = Client(Silent(), SecretStr(KEY), Counts()).rename_session("s", "b")
+    if is_renamed:
+        asyncio.run(rename)
+    else:
+        with pytest.raises(RejectedError):
+            asyncio.run(rename)
+
+
 def test_all_versions_are_read_however_few_the_api_gives_at_once() -> None:
     class Capped:
         async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
