@@ -83,8 +83,8 @@ class Options:
     """[7] Status of POST /inferenceResults/batch."""
     default_turn_status: Literal["PENDING", "GENERATED", "FAILED", "SKIPPED"] = "PENDING"
     """[4.1] Status of a turn created without one; those of a batch are GENERATED."""
-    turn_list_lag_ms: int = 0
-    """[8] How much later than by its id a turn is shown in lists."""
+    list_lag_ms: int = 0
+    """[8] How much later than by their ids turns and spans are shown in lists."""
     turn_texts: Literal["keep", "trim"] = "keep"
     """[4.1] Whether `input` and `actualOutput` that are texts keep the space around them."""
     output_objects: Literal["envelope", "any"] = "envelope"

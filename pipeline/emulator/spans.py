@@ -89,6 +89,7 @@ def list_spans(store: Store, options: Options, request: Request) -> Answer:
         raise RefusalError(400, f"types must be among {', '.join(TYPES)}.")
     chosen = selection(query, options, {**SORTABLE, "startTime": "start_time"})
     chosen.where("visible_at <= ?", store.now_ms() / 1000)
+    chosen.where("created_at <= ?", store.now_ms() - options.list_lag_ms)
     chosen.is_one_of("turn_id", query.many("inferenceResultIds"))
     chosen.is_one_of("session_id", query.many("sessionIds"))
     chosen.is_one_of("type", types)

@@ -66,8 +66,7 @@ def list_turns(store: Store, options: Options, request: Request) -> Answer:
     query = Query(request.query, FILTERS, options)
     chosen = selection(query, options)
     chosen.where("visible_at <= ?", store.now_ms() / 1000)
-    if options.turn_list_lag_ms:
-        chosen.where("created_at <= ?", store.now_ms() - options.turn_list_lag_ms)
+    chosen.where("created_at <= ?", store.now_ms() - options.list_lag_ms)
     chosen.is_one_of("session_id", query.many("sessionIds"))
     if query.many("evaluationIds") is not None:
         chosen.where("0")  # there are no evaluations here

@@ -70,6 +70,7 @@ class _CreatedTurn(msgspec.Struct, frozen=True):
     id: _Id
     sessionId: _Id  # noqa: N815
     index: int | None = None
+    deletedAt: Any = None  # noqa: N815
 
 
 class _Closed(msgspec.Struct, frozen=True):
@@ -80,6 +81,7 @@ class _Span(msgspec.Struct, frozen=True):
     id: _Id
     inferenceResultId: _Id  # noqa: N815
     metadata: Any = None
+    deletedAt: Any = None  # noqa: N815
 
 
 class _Refused(msgspec.Struct, frozen=True):
@@ -147,7 +149,7 @@ class ContentApi:
             turn: _CreatedTurn = self._read(answer, _CreatedTurn)
         except RejectedError:
             return False
-        return (turn.id, turn.sessionId) == (turn_id, session_id)
+        return (turn.id, turn.sessionId, turn.deletedAt) == (turn_id, session_id, None)
 
     async def create_spans(self, bodies: Sequence[bytes]) -> list[RefusedSpan]:
         """POST /traces/batch: those that were refused, by their place among these."""
@@ -171,6 +173,15 @@ class ContentApi:
         """GET /traces of these sessions: a page from `offset` on (pages.py)."""
         found = await self._page("/traces", session_ids, offset, self.spans_page, list[_Span])
         return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
+
+    async def has_span(self, span_id: str, turn_id: str) -> bool:
+        """GET /traces/{id}: is it there, and in this turn?"""
+        answer = await self._client.send("GET", f"/traces/{quote(span_id, safe='')}", None)
+        try:
+            span: _Span = self._read(answer, _Span)
+        except RejectedError:
+            return False
+        return (span.id, span.inferenceResultId, span.deletedAt) == (span_id, turn_id, None)
 
     async def delete_span(self, span_id: str) -> None:
         """DELETE /traces/{id}."""

@@ -131,7 +131,10 @@ class Spans:
                 # One that was sent before is refused as being there; so is one whose id a deleted span holds.
                 until = self._lookup_until() if was_doubtful else self._clock.now()
                 lacking = await self._missing(journey, session_id, wanted, list(reasons), until)
-                again = [place for place in lacking if _is_taken(reasons[place]) and wanted.renew(place)]
+                taken = [place for place in lacking if _is_taken(reasons[place])]
+                there = {place for place in taken if await self._is_there(journey, wanted, place)}
+                lacking = [place for place in lacking if place not in there]
+                again = [place for place in taken if place not in there and wanted.renew(place)]
                 missing = [*again, *missing]
                 refused |= {place: reasons[place] for place in lacking if place not in again}
         if refused:
@@ -194,6 +197,11 @@ class Spans:
                 if not is_gone(error):
                     raise
         return missing
+
+    async def _is_there(self, journey: Journey, wanted: _Wanted, place: SpanPlace) -> bool:
+        """Does the API know it by its id, though no list shows it yet?"""
+        span, turn = wanted.ids[place], wanted.turn_ids[place.turn]
+        return await self._attempts.ask(journey, partial(self._api.has_span, span, turn))
 
     def _lookup_until(self) -> float:
         return self._clock.now() + self._config.lookup_seconds

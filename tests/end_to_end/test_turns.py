@@ -254,9 +254,10 @@ def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(
         assert importer.run(verb="verify").code == 0
 
 
-def test_turns_that_lists_show_later_than_anybody_waits_are_not_sent_again(importer: Importer) -> None:
-    with running_emulator(options={"turn_list_lag_ms": 4_000}) as emulator:
+def test_what_lists_show_later_than_anybody_waits_is_not_sent_again(importer: Importer) -> None:
+    with running_emulator(options={"list_lag_ms": 4_000}) as emulator:
         importer.base_url = emulator.url
+        emulator.set_faults([{"match": SPANS, "when": {"first": 1}, "do": "reset_after_commit"}])
         source = write_jsonl(importer.home / "a.jsonl", talks(2, 3))
         beside = write_jsonl(importer.home / "b.jsonl", [chat(1, 60)])
         result = importer.run_here(source, beside, **QUICK | {"upload__lookup_seconds": 1})
