@@ -24,6 +24,8 @@ FIGURES = (
     "tokens",
     "cost",
 )
+_TEXTS = ("status", "error")
+"""Those among them that are no numbers."""
 PRINT_BYTES = 16
 _HAS_WHOLE_FLOAT = re.compile(rb"[0-9](\.0|e)").search
 """Or something that looks like one."""
@@ -37,7 +39,7 @@ def turn_print(asked: Any, answered: Any) -> bytes:
 
 def figures_print(fields: Mapping[str, Any]) -> bytes:
     """8 bytes of what else a turn says, and shows when it is read: how it ended, what it took and cost."""
-    told = [None if fields.get(name) is None else _normal(fields[name]) for name in FIGURES]
+    told = [_figure(name, fields.get(name)) for name in FIGURES]
     return hashlib.blake2b(json_text.encode(told), digest_size=8).digest()
 
 
@@ -68,6 +70,15 @@ def sha256_of(parts: Iterable[bytes]) -> str:
         whole.update(len(part).to_bytes(8))
         whole.update(part)
     return whole.hexdigest()
+
+
+def _figure(name: str, value: Any) -> Any:
+    if isinstance(value, str) and name not in _TEXTS:  # a database's way to show a decimal: "0.0010"
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    return None if value is None else _normal(value)
 
 
 def _normal_text(value: Any, key: str) -> bytes:

@@ -46,7 +46,7 @@ _DETAIL = {
     "assembly.missing_parts: accept",
     "completed": "of them got the turns and spans that they lacked",
     "recreated": "of them were made anew, in the place of the old ones",
-    "turns_differ": "of them hold other turns on the server than the trace, and were NOT changed: --on-change "
+    "turns_differ": "of them hold other turns on the server than the trace, and these were NOT changed: --on-change "
     "update makes them equal",
     "content_rejected": "of them are there in part: the API refused a turn, or the end (rejects.jsonl)",
     "spans_rejected": "of them are there without some spans, which the API refused (rejects.jsonl)",

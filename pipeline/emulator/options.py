@@ -83,6 +83,10 @@ class Options:
     """[7] Status of POST /inferenceResults/batch."""
     default_turn_status: Literal["PENDING", "GENERATED", "FAILED", "SKIPPED"] = "PENDING"
     """[4.1] Status of a turn created without one; those of a batch are GENERATED."""
+    list_lag_ms: int = 0
+    """[8] How much later than by their ids turns and spans are shown in lists."""
+    turn_texts: Literal["keep", "trim"] = "keep"
+    """[4.1] Whether `input` and `actualOutput` that are texts keep the space around them."""
     output_objects: Literal["envelope", "any"] = "envelope"
     """[4.1] An `actualOutput` that is an object must have `assistant_message` or `content`, or may be any."""
     fractional_latency: Literal["accept", "round", "refuse"] = "accept"
@@ -115,6 +119,8 @@ class Options:
     """[D] The same for `inputData`, `outputData` and `metadata`, each as JSON."""
     taken_span_id: Literal["reject", "keep_first", "refuse_all"] = "reject"
     """[9] A span whose `id` is there already: dropped, answered with the first, or the whole call a 400."""
+    listed_span_metadata: Literal["keep", "text", "hide"] = "keep"
+    """[5.1] How a list shows the metadata of spans, which may be null: as sent, as JSON in a text, or not at all."""
     unknown_parent: Literal["accept", "reject", "reject_unless_before"] = "accept"
     """[9] A `parentTraceId` that names no span, stored or in the call (or, in the call, before its child)."""
 

@@ -89,6 +89,7 @@ def list_spans(store: Store, options: Options, request: Request) -> Answer:
         raise RefusalError(400, f"types must be among {', '.join(TYPES)}.")
     chosen = selection(query, options, {**SORTABLE, "startTime": "start_time"})
     chosen.where("visible_at <= ?", store.now_ms() / 1000)
+    chosen.where("created_at <= ?", store.now_ms() - options.list_lag_ms)
     chosen.is_one_of("turn_id", query.many("inferenceResultIds"))
     chosen.is_one_of("session_id", query.many("sessionIds"))
     chosen.is_one_of("type", types)
@@ -101,7 +102,7 @@ def list_spans(store: Store, options: Options, request: Request) -> Answer:
         found = store.rows(f"SELECT id FROM span WHERE {chosen.filter}", chosen.values)
         require_all("Span", ids, [row[0] for row in found])
     rows = store.rows(f"SELECT {COLUMNS} FROM span WHERE {chosen.page}", chosen.values)
-    return json_answer(200, [shown(row) for row in rows])
+    return json_answer(200, [_listed(row, options) for row in rows])
 
 
 def delete_span(store: Store, options: Options, request: Request) -> Answer:
@@ -150,6 +151,15 @@ def shown(row: Row) -> dict[str, Any]:
         "createdAt": iso(created_at),
         "deletedAt": iso(deleted_at),
     }
+
+
+def _listed(row: Row, options: Options) -> dict[str, Any]:
+    span = shown(row)
+    if options.listed_span_metadata == "hide":
+        span["metadata"] = None
+    elif options.listed_span_metadata == "text" and span["metadata"] is not None:
+        span["metadata"] = orjson.dumps(span["metadata"]).decode()
+    return span
 
 
 def _stored(store: Store, request: Request, checked: Checked) -> list[dict[str, Any]]:

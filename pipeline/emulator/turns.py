@@ -66,6 +66,7 @@ def list_turns(store: Store, options: Options, request: Request) -> Answer:
     query = Query(request.query, FILTERS, options)
     chosen = selection(query, options)
     chosen.where("visible_at <= ?", store.now_ms() / 1000)
+    chosen.where("created_at <= ?", store.now_ms() - options.list_lag_ms)
     chosen.is_one_of("session_id", query.many("sessionIds"))
     if query.many("evaluationIds") is not None:
         chosen.where("0")  # there are no evaluations here
@@ -82,7 +83,7 @@ def update_turn(store: Store, options: Options, request: Request) -> Answer:
     row = _live(store, request.id)
     session_id, fields = row[1], orjson.loads(row[6])
     fields.update({name: body[name] for name in VALUE_FIELDS if name in body})
-    fields["input"] = _input(fields["input"])
+    _store_texts(fields, options)
     changes: dict[str, Any] = {"fields": orjson.dumps(fields)}
     for name, column in (("status", "status"), ("error", "error"), ("userId", "user_id"), ("index", "position")):
         if name in body:
@@ -165,7 +166,7 @@ def _created(
 
 def _row(store: Store, options: Options, session_id: str, position: int, turn: dict[str, Any]) -> Row:
     fields = {name: turn.get(name) for name in VALUE_FIELDS}
-    fields["input"] = _input(fields["input"])
+    _store_texts(fields, options)
     return (
         new_id("ir"),
         session_id,
@@ -179,8 +180,11 @@ def _row(store: Store, options: Options, session_id: str, position: int, turn: d
     )
 
 
-def _input(value: str | dict[str, Any] | None) -> dict[str, Any] | None:
-    return {"user_message": value} if isinstance(value, str) else value
+def _store_texts(fields: dict[str, Any], options: Options) -> None:
+    if options.turn_texts == "trim":
+        fields |= {name: text.strip() for name in ("input", "actualOutput") if isinstance(text := fields[name], str)}
+    if isinstance(fields["input"], str):
+        fields["input"] = {"user_message": fields["input"]}
 
 
 def _next_index(store: Store, session_id: str) -> int:

@@ -27,6 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.hints import policy_text, quota_per_second, wait_of
+from pipeline.uploader.pages import PageSize, all_rows
 from pipeline.uploader.transport import Answer, Transport, open_transport
 
 MAX_MESSAGE = 500
@@ -34,6 +35,8 @@ MAX_MESSAGE = 500
 MAX_QUERY_BYTES = 1_900
 """A longer query is refused by the proxy in front of the API (api-contract 1.2)."""
 MAX_IDS_PER_QUERY = 30
+LIMIT = 100
+"""Rows of a list of sessions or versions: more than so many ids have, and few enough for any API."""
 
 
 class StoredSession(BaseModel):
@@ -194,9 +197,14 @@ class Client:
         """PATCH /sessions/{id} with another custom id; ExistsError where that one is taken."""
         body = orjson.dumps({"customId": custom_id})
         answer = await self.send("PATCH", f"/sessions/{quote(session_id, safe='')}", body)
-        if answer.status == 409 or (answer.status == 400 and _says_exists(message_of(answer))):
+        if answer.status == 409 or (answer.status in (400, 422) and _says_exists(message_of(answer))):
             raise ExistsError(message_of(answer, self._secret))
-        session: StoredSession = self.parse(_SESSION, answer)
+        try:
+            session: StoredSession = self.parse(_SESSION, answer)
+        except AmbiguousError:
+            if not 200 <= answer.status < 300:
+                raise
+            session = await self.get_session(session_id)  # the answer says nothing, or only what has changed
         if (session.id, session.customId) != (session_id, custom_id):
             raise RejectedError(
                 f"the API answered {answer.status} to the new custom id and kept the old one", kind="not_renamed"
@@ -216,13 +224,14 @@ class Client:
 
     async def versions_of(self, product_id: str) -> list[StoredVersion]:
         """GET /versions of a product, all of them."""
-        found: list[StoredVersion] = []
-        while True:
-            query = f"/versions?productIds={quote_plus(product_id)}&sort=createdAt,asc&limit=1000&offset={len(found)}"
-            page = self.parse(_VERSIONS, await self.send("GET", query, None))
-            found += page
-            if len(page) < 1000:
-                return [item for item in found if item.productId == product_id and item.deletedAt is None]
+
+        async def page(offset: int) -> list[StoredVersion]:
+            query = f"/versions?productIds={quote_plus(product_id)}&sort=createdAt,asc&limit={LIMIT}&offset={offset}"
+            versions: list[StoredVersion] = self.parse(_VERSIONS, await self.send("GET", query, None))
+            return versions
+
+        found = await all_rows(page, PageSize(LIMIT))
+        return [item for item in found if item.productId == product_id and item.deletedAt is None]
 
     async def probe_sessions(self, version_id: str) -> None:
         """GET /sessions, one row at most: the route is there, and this key may use it."""
@@ -275,7 +284,7 @@ class Client:
 def find_query(custom_ids: Sequence[str], version_id: str) -> str:
     """The path and query of a look-up, arrays as the OpenAPI has them (form, explode: api-contract 1.3)."""
     ids = "&".join(f"customIds={quote_plus(custom_id)}" for custom_id in custom_ids)
-    return f"/sessions?{ids}&versionIds={quote_plus(version_id)}&limit=1000"
+    return f"/sessions?{ids}&versionIds={quote_plus(version_id)}&limit={LIMIT}"
 
 
 def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
@@ -298,7 +307,7 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
         return TransientError(said, kind="blocked_by_proxy", status=status)
     if (status == 403 and is_html) or (status == 414 and not creates):
         return QueryTooLongError(said, kind="blocked_by_proxy", status=status)
-    if creates and (status == 409 or (status == 400 and _says_exists(text))):
+    if creates and (status == 409 or (status in (400, 422) and _says_exists(text))):
         return ExistsError(said)
     if creates and (status in (403, 404, 405) or 300 <= status < 400):
         return FatalError(f"{said}; check the version, the address and the key's rights", kind="refused", status=status)

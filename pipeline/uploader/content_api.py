@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import msgspec
 import orjson
 
-from pipeline.errors import AmbiguousError, FatalError
+from pipeline.errors import AmbiguousError, FatalError, RejectedError
 from pipeline.prints import figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
@@ -70,6 +70,7 @@ class _CreatedTurn(msgspec.Struct, frozen=True):
     id: _Id
     sessionId: _Id  # noqa: N815
     index: int | None = None
+    deletedAt: Any = None  # noqa: N815
 
 
 class _Closed(msgspec.Struct, frozen=True):
@@ -80,6 +81,7 @@ class _Span(msgspec.Struct, frozen=True):
     id: _Id
     inferenceResultId: _Id  # noqa: N815
     metadata: Any = None
+    deletedAt: Any = None  # noqa: N815
 
 
 class _Refused(msgspec.Struct, frozen=True):
@@ -127,9 +129,8 @@ class ContentApi:
         self._expect_success(await self._client.send("DELETE", f"/inferenceResults/{quote(turn_id, safe='')}", None))
 
     async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
-        """GET /inferenceResults of these sessions: at most TURNS_PAGE from `offset` on, oldest first (pages.py)."""
-        query = f"/inferenceResults?{_ids(session_ids)}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
-        found = self._read(await self._client.send("GET", query, None), list[_Turn])
+        """GET /inferenceResults of these sessions: a page from `offset` on, oldest first (pages.py)."""
+        found = await self._page("/inferenceResults", session_ids, offset, self.turns_page, list[_Turn])
         return [
             StoredTurn(
                 turn.id,
@@ -140,6 +141,15 @@ class ContentApi:
             )
             for turn in found
         ]
+
+    async def has_turn(self, turn_id: str, session_id: str) -> bool:
+        """GET /inferenceResults/{id}: is it there, and in this session?"""
+        answer = await self._client.send("GET", f"/inferenceResults/{quote(turn_id, safe='')}", None)
+        try:
+            turn: _CreatedTurn = self._read(answer, _CreatedTurn)
+        except RejectedError:
+            return False
+        return (turn.id, turn.sessionId, turn.deletedAt) == (turn_id, session_id, None)
 
     async def create_spans(self, bodies: Sequence[bytes]) -> list[RefusedSpan]:
         """POST /traces/batch: those that were refused, by their place among these."""
@@ -160,10 +170,18 @@ class ContentApi:
         return refused
 
     async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
-        """GET /traces of these sessions: at most SPANS_PAGE from `offset` on (pages.py)."""
-        query = f"/traces?{_ids(session_ids)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
-        found = self._read(await self._client.send("GET", query, None), list[_Span])
+        """GET /traces of these sessions: a page from `offset` on (pages.py)."""
+        found = await self._page("/traces", session_ids, offset, self.spans_page, list[_Span])
         return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
+
+    async def has_span(self, span_id: str, turn_id: str) -> bool:
+        """GET /traces/{id}: is it there, and in this turn?"""
+        answer = await self._client.send("GET", f"/traces/{quote(span_id, safe='')}", None)
+        try:
+            span: _Span = self._read(answer, _Span)
+        except RejectedError:
+            return False
+        return (span.id, span.inferenceResultId, span.deletedAt) == (span_id, turn_id, None)
 
     async def delete_span(self, span_id: str) -> None:
         """DELETE /traces/{id}."""
@@ -177,6 +195,17 @@ class ContentApi:
             raise AmbiguousError(
                 f"the API answered {answer.status} and left the session open", kind="not_finished", status=answer.status
             )
+
+    async def _page(self, path: str, session_ids: Sequence[str], offset: int, size: PageSize, shape: Any) -> Any:
+        """One page; a second question only where the API refuses the first one for its limit, perhaps."""
+        while True:
+            limit = size.limit
+            query = f"{path}?{_ids(session_ids)}&sort=createdAt,asc&limit={limit}&offset={offset}"
+            try:
+                return self._read(await self._client.send("GET", query, None), shape)
+            except RejectedError as error:
+                if not size.lower(error, asked=limit):
+                    raise
 
     def _own(self, created: Sequence[_CreatedTurn], session_id: str) -> list[str]:
         for turn in created:
@@ -209,5 +238,10 @@ def _ids(session_ids: Sequence[str]) -> str:
 
 
 def _mark_of(metadata: Any) -> str | None:
+    if isinstance(metadata, str):  # a database's way to show JSON
+        try:
+            metadata = orjson.loads(metadata)
+        except orjson.JSONDecodeError:
+            return None
     mark = metadata.get("trace_import") if isinstance(metadata, dict) else None
     return mark if isinstance(mark, str) else None

@@ -6,6 +6,7 @@ show (upload.lookup_seconds). The same is true of spans (spans.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import orjson
@@ -89,9 +90,14 @@ class Contents:
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
-            standing = standing._replace(
-                stale=[place for place in standing.stale if not before.is_as_sent(place, content.turns[place])]
-            )
+            said = frozenset(turn.print for turn in content.turns) if len(standing.ids) >= stored else None
+
+            def is_as_sent(place: int) -> bool:
+                there, turn = standing.prints[place], content.turns[place]
+                is_moved = there != turn.print and (said is None or there in said)  # one before it is gone
+                return before.is_as_sent(place, turn) and not is_moved
+
+            standing = standing._replace(stale=[place for place in standing.stale if not is_as_sent(place)])
         journey.stored_turns = len(standing.ids)
         if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
             standing = standing._replace(doubles=[], others=[*standing.doubles, *standing.others])
@@ -147,12 +153,22 @@ class Contents:
             self._attempts.leave_place(journey)
             if await self._checks.are_stored(session_id, ids):
                 return ids
-            standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until())
-            ids = await self._settled(journey, standing)
-            if len(ids) == len(wanted):
-                return ids
+            standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until(), known=ids)
+            found = await self._settled(journey, standing)
+            if len(found) == len(wanted):
+                return found
+            if await self._are_there(journey, session_id, [turn_id for turn_id in ids if turn_id not in found]):
+                return ids  # the list shows them later than anybody waits
+            ids = found
             await self._open_if_closed(journey, session_id)
         raise AmbiguousError("the API says that it stored turns, and does not show them", kind="turns_not_shown")
+
+    async def _are_there(self, journey: Journey, session_id: str, turn_ids: Sequence[str]) -> bool:
+        """Does the API know all of these that it said it had stored, asked for one by one?"""
+        for turn_id in turn_ids:
+            if not await self._attempts.ask(journey, partial(self._api.has_turn, turn_id, session_id)):
+                return False
+        return bool(turn_ids)
 
     async def _append_some(self, journey: Journey, session_id: str, ids: list[str]) -> list[str]:
         """One request; the ids of all that are there then."""
@@ -175,8 +191,16 @@ class Contents:
                 return ids
             raise AmbiguousError("the API says nothing about turns that it took", kind="broken_answer")
         except AmbiguousError as error:
-            standing = await self._read_until(journey, session_id, first + len(some), self._lookup_until())
+            count = first + len(some)
+            # In a session of ours, what came behind our turns is what was just sent, however the API shows it.
+            rewrites = count if journey.send.state != "existing" else 0
+            standing = await self._read_until(
+                journey, session_id, count, self._lookup_until(), known=ids, rewrites=rewrites
+            )
             found = await self._settled(journey, standing)
+            for place in standing.stale:
+                if place >= first and standing.prints[place] != wanted[place].print:
+                    await self._rewrite(journey, found[place], place)
             journey.is_doubtful = False
             if len(found) <= first:
                 if self._attempts.is_used_up(journey):
@@ -214,9 +238,16 @@ class Contents:
         return standing.ids
 
     async def _read_until(
-        self, journey: Journey, session_id: str, count: int, until: float, *, rewrites: int = 0
+        self,
+        journey: Journey,
+        session_id: str,
+        count: int,
+        until: float,
+        *,
+        known: Sequence[str] = (),
+        rewrites: int = 0,
     ) -> Standing:
-        """How the turns stand once `count` of them show, or the time is over."""
+        """How the turns stand once `count` of them show, or the time is over. `known`, `rewrites`: see standing_of."""
         wanted = _content_of(journey).turns
 
         async def page(offset: int) -> list[StoredTurn]:
@@ -226,7 +257,7 @@ class Contents:
         while True:
             found = await all_rows(page, self._api.turns_page, enough=count)
             stored = [turn for turn in found if turn.session_id == session_id]
-            standing = standing_of(stored, wanted, rewrites=rewrites)
+            standing = standing_of(stored, wanted, known=known, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
                 return standing

@@ -17,7 +17,13 @@ from pipeline.errors import (
     TraceImportError,
     TransientError,
 )
-from pipeline.ledger.admission import CONTENT_REJECTED, SPANS_REJECTED, SPANS_UNKNOWN, UPDATE_REJECTED
+from pipeline.ledger.admission import (
+    CONTENT_REJECTED,
+    SETTLED_STATES,
+    SPANS_REJECTED,
+    SPANS_UNKNOWN,
+    UPDATE_REJECTED,
+)
 from pipeline.ledger.settling import Before, Settlement, before_of
 from pipeline.models import Outcome, Status
 from pipeline.payload import create_body, update_body
@@ -371,7 +377,10 @@ class Delivery:
         return content is not None and before.is_changing and prints_of(content.turns) == before.prints
 
     def _turns_differ(self, journey: Journey, session_id: str, error: TurnsDifferError) -> Settlement:
-        return journey.ended(self._clock, Outcome.CHANGED, error=error, kind="turns_differ", session_id=session_id)
+        # One that was whole, and to which nothing was sent, is as whole as before.
+        is_whole = journey.send.state in SETTLED_STATES and not journey.has_written
+        outcome = Outcome.CHANGED if is_whole else Outcome.FAILED
+        return journey.ended(self._clock, outcome, error=error, kind="turns_differ", session_id=session_id)
 
     async def _adopt_existing(self, journey: Journey, exists: ExistsError) -> Settlement:
         self._exists_share = self._exists_share * 0.98 + 0.02
@@ -380,7 +389,10 @@ class Delivery:
         except (TransientError, RejectedError) as error:
             return journey.ended(self._clock, Outcome.UNKNOWN, error=error, kind="lookup_failed")
         if found is None:
-            return journey.ended(self._clock, Outcome.EXISTING, error=exists, kind="hidden_or_deleted", status=400)
+            # One that may be ours still lacks its turns.
+            is_begun = journey.send.session.content is not None and _may_be_there(journey)
+            outcome = Outcome.UNKNOWN if is_begun else Outcome.EXISTING
+            return journey.ended(self._clock, outcome, error=exists, kind="hidden_or_deleted", status=400)
         return await self._adopt(journey, found)
 
     async def _adopt(self, journey: Journey, found: StoredSession) -> Settlement:
@@ -404,7 +416,9 @@ class Delivery:
             ):
                 return await self._update(journey, found.id)
             case Whose.OURS_BUT_OTHER:
-                return journey.ended(self._clock, Outcome.CHANGED, kind="reported", session_id=found.id)
+                is_whole = session.content is None or found.stoppingReason is not None or found.error is not None
+                outcome = Outcome.CHANGED if is_whole else Outcome.FAILED  # the end is what comes last
+                return journey.ended(self._clock, outcome, kind="reported", session_id=found.id)
             case Whose.SAME_CONTENT | Whose.FOREIGN if session.content and self._config.on_existing == "complete":
                 journey.send = journey.send._replace(state="existing")
                 return await self._add_to(journey, found, self._end_of_update(journey))
@@ -415,8 +429,7 @@ class Delivery:
 
     async def _give_up(self, journey: Journey, outcome: Outcome, error: TraceImportError) -> Settlement:
         """Rejected or failed, unless an attempt may have been stored: then only a look-up can tell."""
-        was_sent_before = journey.send.state in ("sent", "unknown")
-        if not journey.was_ambiguous and not was_sent_before:
+        if not _may_be_there(journey):
             return journey.ended(self._clock, outcome, error=error)
         try:
             found = await self._find(journey, self._config.lookup_seconds)
@@ -432,6 +445,11 @@ class Delivery:
         if self._is_stopping():
             raise StoppingError
         return await self._lookups.find(journey.send.custom_id, journey.version_id, patience_seconds=patience_seconds)
+
+
+def _may_be_there(journey: Journey) -> bool:
+    """Did this process, or one before, send the session and hear of no answer?"""
+    return journey.was_ambiguous or journey.send.state in ("sent", "unknown")
 
 
 def _after(earlier: Settlement | None, before: Before) -> Before:

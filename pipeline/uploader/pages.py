@@ -6,8 +6,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from pipeline.errors import TransientError
+from pipeline.errors import RejectedError, TransientError
 
+LOWER_LIMITS = (100, 50, 20, 10)
+"""What is asked for where an API refuses more."""
+REFUSED_LIMIT = (400, 422)
 MOST_PASSES = 16
 """A list whose rows change places between two pages is read so often."""
 
@@ -24,10 +27,21 @@ class PageSize:
     """How many rows of one list the API gives at most, as far as that has shown."""
 
     def __init__(self, asked: int) -> None:
+        self.limit = asked
+        """So many are asked for."""
         self._rows = asked
-        """So many are asked for, or fewer once it has shown that they do not come."""
+        """The same, or fewer once it has shown that they do not come."""
         self._most = 0
         """As many came at once."""
+
+    def lower(self, error: RejectedError, *, asked: int) -> bool:
+        """A list was refused, and perhaps for how much was asked for: may it be asked for with the limit of now?"""
+        if error.status not in REFUSED_LIMIT:
+            return False
+        if self.limit == asked:
+            self.limit = next((limit for limit in LOWER_LIMITS if limit < asked), asked)
+            self._rows = min(self._rows, self.limit)
+        return self.limit < asked
 
     def is_last(self, rows: int, *, after: int | None, is_enough: bool) -> bool:
         """Does a page of so many rows end the list? `after`: so many the page before it had.

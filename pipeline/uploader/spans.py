@@ -36,6 +36,7 @@ class _Wanted:
         self.ids: dict[SpanPlace, str] = {}
         self.generations: dict[SpanPlace, int] = {}
         self._by_mark: dict[tuple[str, str], SpanPlace] = {}
+        self._by_id: dict[str, SpanPlace] | None = None
         for place in all_spans(turns):
             span = span_at(turns, place)
             self.ids[place] = span_id(turn_ids[place.turn], span)
@@ -46,13 +47,25 @@ class _Wanted:
         there: set[SpanPlace] = set()
         surplus = []
         for span in stored:
-            place = self._by_mark.get((span.turn_id, span.mark or ""))
+            place = self._place_of(span)
             if place is not None and place not in there:
                 there.add(place)
                 self.ids[place] = span.id
             elif span.mark is not None:
                 surplus.append(span.id)
         return there, surplus
+
+    def _place_of(self, span: StoredSpan) -> SpanPlace | None:
+        """By its mark; where the API does not show that, by an id that only this span can have got."""
+        if span.mark is not None:
+            return self._by_mark.get((span.turn_id, span.mark))
+        if self._by_id is None:
+            self._by_id = {
+                span_id(self.turn_ids[place.turn], span_at(self.turns, place), generation): place
+                for place in self.ids
+                for generation in range(MOST_GENERATIONS + 1)
+            }
+        return self._by_id.get(span.id)
 
     def renew(self, place: SpanPlace) -> bool:
         """Give it another id: a span that was deleted holds the one that it has. False: that was tried often enough."""
@@ -65,7 +78,7 @@ class _Wanted:
         span = span_at(self.turns, place)
         parent = b""
         if span.parent is not None:
-            parent = b'"parentTraceId":"%b",' % self.ids[place._replace(span=span.parent)].encode()
+            parent = b'"parentTraceId":%b,' % orjson.dumps(self.ids[place._replace(span=span.parent)])
         turn_id = orjson.dumps(self.turn_ids[place.turn])
         return b'{"id":"%b","inferenceResultId":%b,%b%b' % (self.ids[place].encode(), turn_id, parent, span.body[1:])
 
@@ -118,7 +131,10 @@ class Spans:
                 # One that was sent before is refused as being there; so is one whose id a deleted span holds.
                 until = self._lookup_until() if was_doubtful else self._clock.now()
                 lacking = await self._missing(journey, session_id, wanted, list(reasons), until)
-                again = [place for place in lacking if _is_taken(reasons[place]) and wanted.renew(place)]
+                taken = [place for place in lacking if _is_taken(reasons[place])]
+                there = {place for place in taken if await self._is_there(journey, wanted, place)}
+                lacking = [place for place in lacking if place not in there]
+                again = [place for place in taken if place not in there and wanted.renew(place)]
                 missing = [*again, *missing]
                 refused |= {place: reasons[place] for place in lacking if place not in again}
         if refused:
@@ -181,6 +197,11 @@ class Spans:
                 if not is_gone(error):
                     raise
         return missing
+
+    async def _is_there(self, journey: Journey, wanted: _Wanted, place: SpanPlace) -> bool:
+        """Does the API know it by its id, though no list shows it yet?"""
+        span, turn = wanted.ids[place], wanted.turn_ids[place.turn]
+        return await self._attempts.ask(journey, partial(self._api.has_span, span, turn))
 
     def _lookup_until(self) -> float:
         return self._clock.now() + self._config.lookup_seconds

@@ -24,27 +24,31 @@ class Standing(NamedTuple):
     """What those of `ids` say by now."""
 
 
-def standing_of(stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, rewrites: int = 0) -> Standing:
+def standing_of(
+    stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, known: Sequence[str] = (), rewrites: int = 0
+) -> Standing:
     """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts.
 
-    `rewrites`: in so many places a turn that says something else is an older state of the wanted one.
+    `known`: the ids of the first ones, as the API gave them; these are ours whatever they say there. `rewrites`: in so
+    many places a turn that says something else is an older state of the wanted one, or is shown otherwise than sent.
     """
+    order = {id: place for place, id in enumerate(known)}
     ids: list[str] = []
     prints: list[bytes] = []
     stale: list[int] = []
     doubles: list[str] = []
     others: list[str] = []
     taken: set[bytes] = set()
-    for turn in sorted(stored, key=lambda one: one.place):
+    for turn in sorted(stored, key=lambda one: (order.get(one.id, len(known)), one.place)):
         place = len(ids)
         next_one = wanted[place] if place < len(wanted) and not others else None
-        if next_one is not None and turn.print == next_one.print:
-            if turn.figures != next_one.figures:
+        if next_one is not None and (turn.print == next_one.print or order.get(turn.id) == place):
+            if (turn.print, turn.figures) != (next_one.print, next_one.figures):
                 stale.append(place)
         elif turn.print in taken:
             doubles.append(turn.id)
             continue
-        elif next_one is not None and place < rewrites:
+        elif next_one is not None and place < rewrites and turn.id not in order:
             stale.append(place)
         else:
             others.append(turn.id)

@@ -234,9 +234,14 @@ def test_a_turn_that_shows_late_is_waited_for(importer: Importer, emulator: Runn
     assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
 
 
-def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(importer: Importer) -> None:
-    """Nobody knows the API's highest limit."""
-    with running_emulator(options={"max_list_limit": 3}) as emulator:
+@pytest.mark.parametrize(
+    "limit", [{"max_list_limit": 3}, {"max_list_limit": 100, "over_list_limit": "refuse"}], ids=str
+)
+def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(
+    importer: Importer, limit: dict[str, Any]
+) -> None:
+    """Nobody knows the API's highest limit, nor what it does about a higher one."""
+    with running_emulator(options=limit) as emulator:
         importer.base_url = emulator.url
         lost = [{"match": route, "when": {"every": 5}, "do": "reset_after_commit"} for route in (TURN, SPANS)]
         emulator.set_faults(lost)
@@ -247,6 +252,17 @@ def test_lists_that_give_fewer_than_was_asked_for_are_read_to_their_end(importer
         result = importer.run_here(source, **QUICK)
         assert check_invariants(emulator, result.folder)["outcomes"] == {"changed": 6}
         assert importer.run(verb="verify").code == 0
+
+
+def test_what_lists_show_later_than_anybody_waits_is_not_sent_again(importer: Importer) -> None:
+    with running_emulator(options={"list_lag_ms": 4_000}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults([{"match": SPANS, "when": {"first": 1}, "do": "reset_after_commit"}])
+        source = write_jsonl(importer.home / "a.jsonl", talks(2, 3))
+        beside = write_jsonl(importer.home / "b.jsonl", [chat(1, 60)])
+        result = importer.run_here(source, beside, **QUICK | {"upload__lookup_seconds": 1})
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 3}
+        assert calls(emulator)[TURN] == 6
 
 
 def test_a_list_whose_order_changes_from_page_to_page_is_read_whole(importer: Importer) -> None:
@@ -272,6 +288,82 @@ def test_what_the_api_shows_otherwise_than_it_was_sent_is_not_sent_every_night(
     assert read_summary(result.folder)["outcomes"] == {"changed": 1}
     assert (calls(emulator) - before)[TURN] == 1
     assert not [name for name in calls(emulator) - before if name.startswith("PATCH /inferenceResults")]
+
+
+@pytest.mark.parametrize("trouble", ["reset_after_commit", {"status": 502, "after_commit": True}], ids=str)
+def test_turns_that_the_api_trims_are_known_again(importer: Importer, trouble: Any) -> None:
+    with running_emulator(options={"turn_texts": "trim"}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults([{"match": route, "when": {"every": 3}, "do": trouble} for route in (TURN, BATCH)])
+        rows = [row | {"input": f" {row['input']} \n"} for row in talks(3, 4)]
+        source = write_jsonl(importer.home / "a.jsonl", rows)
+        dialogues = [chat(7, 120)]
+        for message in dialogues[0]["messages"]:
+            message["content"] += "\n"
+        beside = write_jsonl(importer.home / "b.jsonl", dialogues)
+        result = importer.run_here(source, beside, **QUICK)
+        assert (result.exit_code, result.summary["outcomes"]) == (0, {"created": 4})
+        assert said(emulator, "langfuse:talk-1") == dialogue(1, 4)
+        assert said(emulator, "chat:chat-7") == dialogue(7, 120)
+        write_jsonl(source, [*rows, *(row | {"input": f" {row['input']}"} for row in talks(3, 6)[12:])])
+        result = importer.run_here(source, beside, **QUICK)
+        assert (result.exit_code, result.summary["details"]) == (0, {"changed": {"updated": 3}})
+        assert said(emulator, "langfuse:talk-2") == dialogue(2, 6)
+        assert all(session["status"] == "COMPLETED" for session in emulator.sessions())
+
+
+def test_a_session_that_shows_too_late_for_its_turns_is_not_called_done(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    do = {"reset_after_commit": True, "visible_after_ms": 60_000}
+    emulator.set_faults([{"match": "POST /sessions", "when": {"first": 1}, "do": do}])
+    source = write_jsonl(importer.home / "a.jsonl", talks(2, 2))
+    quick = QUICK | {"upload__lookup_seconds": 1}
+    result = importer.run_here(source, **quick)
+    assert check_invariants(emulator, result.folder)["details"] == {"unknown": {"hidden_or_deleted": 1}}
+    assert result.exit_code == 4
+    emulator.forward(60)
+    result = importer.run_here(source, **quick)
+    assert result.exit_code == 0
+    assert [said(emulator, f"langfuse:talk-{number}") for number in range(2)] == [dialogue(0, 2), dialogue(1, 2)]
+
+
+def test_half_a_session_whose_trace_changed_since_is_not_called_done(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    emulator.set_faults(
+        [{"match": TURN, "when": {"between": [2, 2]}, "do": {"status": 403, "body": {"message": "no"}}}]
+    )
+    rows = talks(1, 3)
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    assert importer.run_here(source, **QUICK).exit_code == 4
+    rows[0] |= {"input": "another question", "user_id": "another", "metadata": {"another": 1}}
+    write_jsonl(source, rows)
+    for _ in range(2):
+        result = importer.run_here(source, **QUICK)
+        assert (result.exit_code, result.summary["details"]) == (4, {"failed": {"reported": 1}})
+    result = importer.run_here(source, **QUICK, upload__on_change="update")
+    assert check_invariants(emulator, result.folder)["exit_code"] == 0
+    assert said(emulator, "langfuse:talk-0") == [("another question", dialogue(0, 1)[0][1]), *dialogue(0, 3)[1:]]
+
+
+def test_an_import_that_another_one_disturbs_is_not_called_done(importer: Importer, emulator: RunningEmulator) -> None:
+    """A turn of somebody else in the midst of ours: what is missing then is told every night."""
+    emulator.set_faults(
+        [{"match": TURN, "when": {"between": [2, 2]}, "do": {"status": 403, "body": {"message": "no"}}}]
+    )
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 3))
+    assert importer.run_here(source, **QUICK).exit_code == 4
+    turn = {"sessionId": emulator.sessions()[0]["id"], "input": "Hello?", "actualOutput": "Hello."}
+    for _ in range(4):  # more than an older state of ours could have
+        call(emulator, "POST", "/inferenceResults", turn)
+        turn = turn | {"input": turn["input"] + "?"}
+    for _ in range(2):
+        result = importer.run_here(source, **QUICK)
+        assert (result.exit_code, result.summary["details"]) == (4, {"failed": {"turns_differ": 1}})
+    result = importer.run_here(source, **QUICK, upload__on_change="update")
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
 
 
 def test_a_batch_of_which_only_a_part_was_stored_is_filled_up(importer: Importer, emulator: RunningEmulator) -> None:
@@ -347,6 +439,18 @@ def test_refused_spans_go_to_the_rejects_with_the_reason(importer: Importer, emu
     (reject,) = read_rejects(result.folder)
     assert (reject["stage"], reject["error_kind"]) == ("upload", "spans_rejected")
     assert "1 spans were refused" in reject["error"]
+
+
+@pytest.mark.parametrize("shown", ["text", "hide"])
+@pytest.mark.parametrize("taken", ["reject", "keep_first", "refuse_all"])
+def test_spans_whose_mark_a_list_does_not_show_are_known_by_their_ids(
+    importer: Importer, shown: str, taken: str
+) -> None:
+    with running_emulator(options={"listed_span_metadata": shown, "taken_span_id": taken}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults([{"match": SPANS, "when": {"every": 2}, "do": "reset_after_commit"}])
+        result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
 
 
 def test_a_target_that_refuses_all_spans_stops_the_run(importer: Importer, emulator: RunningEmulator) -> None:

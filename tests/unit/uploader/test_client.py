@@ -95,6 +95,7 @@ def test_the_table(reply: Answer, error: type[Exception], creates: bool) -> None
     [
         pytest.param(answer(400, {"message": EXISTS}), id="400"),
         pytest.param(answer(400, {"error": EXISTS.upper()}), id="400, in capitals"),
+        pytest.param(answer(422, {"message": EXISTS}), id="422"),
         pytest.param(answer(409), id="409"),
     ],
 )
@@ -227,7 +228,7 @@ def test_a_look_up_takes_only_what_was_asked_for() -> None:
 def test_ids_with_awkward_characters_are_encoded() -> None:
     seen: list[Any] = []
     asyncio.run(client_of(answer(200, []), seen).find_sessions(["a&b %+é"], "ver_1"))
-    assert seen[0][1] == "/sessions?customIds=a%26b+%25%2B%C3%A9&versionIds=ver_1&limit=1000"
+    assert seen[0][1] == "/sessions?customIds=a%26b+%25%2B%C3%A9&versionIds=ver_1&limit=100"
 
 
 def test_every_request_carries_the_key_in_a_header_and_nowhere_else() -> None:
@@ -246,6 +247,35 @@ def test_versions_of_other_products_and_deleted_ones_are_left_out() -> None:
         {"id": "v3", "productId": "q"},
     ]
     assert [item.id for item in asyncio.run(client_of(answer(200, page)).versions_of("p"))] == ["v1"]
+
+
+@pytest.mark.parametrize("reply", [answer(204), answer(200, {"customId": "b"}), answer(200, [])], ids=str)
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_a_rename_whose_answer_says_nothing_is_looked_at(reply: Answer, is_renamed: bool) -> None:
+    class Silent:
+        async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+            return reply if method == "PATCH" else answer(200, {"id": "s", "customId": "b" if is_renamed else "a"})
+
+        async def close(self) -> None: ...
+
+    rename = Client(Silent(), SecretStr(KEY), Counts()).rename_session("s", "b")
+    if is_renamed:
+        asyncio.run(rename)
+    else:
+        with pytest.raises(RejectedError):
+            asyncio.run(rename)
+
+
+def test_all_versions_are_read_however_few_the_api_gives_at_once() -> None:
+    class Capped:
+        async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+            offset = int(path.rpartition("=")[2])
+            return answer(200, [{"id": f"v{number}", "productId": "p"} for number in range(5)][offset : offset + 2])
+
+        async def close(self) -> None: ...
+
+    versions = asyncio.run(Client(Capped(), SecretStr(KEY), Counts()).versions_of("p"))
+    assert [version.id for version in versions] == [f"v{number}" for number in range(5)]
 
 
 def test_a_full_group_of_usual_ids_fits_into_a_query() -> None:
