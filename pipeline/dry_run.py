@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.finding import find_sources
@@ -22,6 +24,8 @@ from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
 from pipeline.uploader.batches import Foretold, bytes_of
 
 SAMPLES = 3
+LONGEST_SHOWN = 1_000_000
+"""Bytes of the metadata in a sample."""
 REJECTS_SHOWN = 20
 PREFLIGHT_REQUESTS = 2
 
@@ -117,5 +121,8 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
 
 def _sample(config: Config, send: Send, ledger_id: str) -> dict[str, Any]:
     version_id = send.version_id or config.target.version_id or "(the newest of the product)"
-    body = create_body(send.session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
+    session = send.session
+    if len(session.metadata) > LONGEST_SHOWN:
+        session = replace(session, metadata=json.dumps({"not_shown": f"{len(session.metadata)} bytes"}).encode())
+    body = create_body(session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
     return {"action": send.action, "position": send.session.parts[0].position, "body": json.loads(body)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -106,21 +106,20 @@ class Attempts:
             rank=journey.rank,
         )
 
-    async def ask_for_all(
+    async def pages(
         self, journey: Journey, question: Callable[[int], Awaitable[list[Row]]], page_rows: int
-    ) -> list[Row]:
-        """All rows of a list that is read page by page; `question` takes how many to leave out.
+    ) -> AsyncIterator[list[Row]]:
+        """A list that is read page by page; `question` takes how many rows to leave out.
 
-        A row that stands on two pages, because the list changed in between, is one row: it must not look doubled.
+        A row may stand on two pages, because the list changed in between: who reads them sees to it.
         """
-        rows: dict[str, Row] = {}
         offset = 0
         while True:
             page = await self.ask(journey, partial(question, offset))
-            rows |= {row.id: row for row in page}
+            yield page
             offset += page_rows
             if len(page) < page_rows:
-                return list(rows.values())
+                return
 
     async def until_known(self, journey: Journey, request: Callable[[], Awaitable[T]]) -> T:
         """A write without a key, tried until it is answered. Raises AmbiguousError where it may have been stored."""

@@ -123,7 +123,7 @@ class ContentApi:
         """DELETE /inferenceResults/{id}."""
         self._expect_success(await self._client.send("DELETE", f"/inferenceResults/{quote(turn_id, safe='')}", None))
 
-    async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
+    async def turns(self, session_ids: Sequence[str], offset: int = 0) -> list[StoredTurn]:
         """GET /inferenceResults of these sessions, TURNS_PAGE from `offset` on, oldest first."""
         query = f"/inferenceResults?{_ids(session_ids)}&sort=createdAt,asc&limit={TURNS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Turn])
@@ -158,9 +158,16 @@ class ContentApi:
             )
         return refused
 
-    async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
+    async def spans(self, session_ids: Sequence[str], offset: int = 0) -> list[StoredSpan]:
         """GET /traces of these sessions, SPANS_PAGE from `offset` on."""
-        query = f"/traces?{_ids(session_ids)}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
+        return await self._spans(_ids(session_ids), offset)
+
+    async def spans_of_turns(self, turn_ids: Sequence[str], offset: int) -> list[StoredSpan]:
+        """GET /traces of these turns, SPANS_PAGE from `offset` on."""
+        return await self._spans("&".join(f"inferenceResultIds={quote_plus(turn_id)}" for turn_id in turn_ids), offset)
+
+    async def _spans(self, of: str, offset: int) -> list[StoredSpan]:
+        query = f"/traces?{of}&sort=createdAt,asc&limit={SPANS_PAGE}&offset={offset}"
         found = self._read(await self._client.send("GET", query, None), list[_Span])
         return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
 

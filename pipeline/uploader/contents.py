@@ -23,7 +23,7 @@ from pipeline.uploader.content_api import CLOSED, ContentApi
 from pipeline.uploader.journey import Journey
 from pipeline.uploader.showing import pause_seconds, shows_until
 from pipeline.uploader.spans import Spans
-from pipeline.uploader.standing import Standing, standing_of
+from pipeline.uploader.standing import Standing, StoredTurns, standing_of
 
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
@@ -113,7 +113,7 @@ class Contents:
         content = _content_of(journey)
         ids: list[str] = []
         if standing is not None:
-            ids = await self._settled(journey, standing, may_delete=may_delete)
+            ids = [*await self._settled(journey, standing, may_delete=may_delete)]
             for place in standing.stale if may_rewrite else ():
                 await self._rewrite(journey, ids[place], place)
         known = len(ids)
@@ -149,7 +149,7 @@ class Contents:
         raise AmbiguousError("the API says that it stored turns, and does not show them", kind="turns_not_shown")
 
     async def _append_some(self, journey: Journey, session_id: str, ids: list[str]) -> list[str]:
-        """One request; the ids of all that are there then."""
+        """One request; the ids of all that are there then, which are `ids` and more, where nothing went wrong."""
         wanted = _content_of(journey).turns
         first = len(ids)
         some = wanted[first : first + min(next_turns(wanted, first), self._most_turns)]
@@ -162,7 +162,8 @@ class Contents:
         try:
             created = await self._attempts.until_known(journey, post)
             if len(created) == len(some):
-                return ids + created
+                ids += created
+                return ids
             # It took them and stored none, or not all: a closed session may ignore what comes.
             journey.used_attempts += 1
             if not self._attempts.is_used_up(journey) and await self._open_if_closed(journey, session_id):
@@ -214,9 +215,10 @@ class Contents:
         wanted = _content_of(journey).turns
         times = 0
         while True:
-            stored = await self._attempts.ask_for_all(
-                journey, lambda offset: self._api.turns([session_id], offset=offset), TURNS_PAGE
-            )
+            stored = StoredTurns()
+            question = partial(self._api.turns, [session_id])
+            async for page in self._attempts.pages(journey, question, TURNS_PAGE):
+                stored.add(page)
             standing = standing_of(stored, wanted, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
