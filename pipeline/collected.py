@@ -37,7 +37,7 @@ class Collected:
     _sessions: list[SessionImport] = field(default_factory=list)
     _rejects: list[Reject] = field(default_factory=list)
     _ignored: list[tuple[Part, str]] = field(default_factory=list)
-    _left_out: list[tuple[Part, ...]] = field(default_factory=list)
+    _left_out: list[Sequence[Part]] = field(default_factory=list)
     _parts: list[tuple[bytes, Mapping[str, Places]]] = field(default_factory=list)
     _part_files: list[tuple[str, str, str, bool]] = field(default_factory=list)
     _touched: set[str] = field(default_factory=set)
@@ -76,7 +76,7 @@ class Collected:
         self._ignored += [(part, reason) for part in parts]
         self._units += len(parts)
 
-    def leave_out(self, parts: tuple[Part, ...]) -> None:
+    def leave_out(self, parts: Sequence[Part]) -> None:
         """The limit leaves the session of these records to another run."""
         if parts:
             self._left_out.append(parts)

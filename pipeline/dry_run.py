@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.clock import SystemClock
 from pipeline.config import Config
 from pipeline.finding import find_sources
@@ -24,6 +26,8 @@ from pipeline.uploader.batches import Foretold, bytes_of
 SAMPLES = 3
 SAMPLE_TURNS, SAMPLE_SPANS = 2, 3
 """Of a sample its first turns are shown, and of each turn its first spans; they lack the ids that the API gives."""
+LONGEST_SHOWN = 1_000_000
+"""Bytes of the metadata in a sample."""
 REJECTS_SHOWN = 20
 PREFLIGHT_REQUESTS = 2
 
@@ -119,9 +123,12 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
 
 def _sample(config: Config, send: Send, ledger_id: str) -> dict[str, Any]:
     version_id = send.version_id or config.target.version_id or "(the newest of the product)"
-    body = create_body(send.session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
-    sample = {"action": send.action, "position": send.session.parts[0].position, "body": json.loads(body)}
-    content = send.session.content
+    session = send.session
+    if len(session.metadata) > LONGEST_SHOWN:
+        session = replace(session, metadata=json.dumps({"not_shown": f"{len(session.metadata)} bytes"}).encode())
+    body = create_body(session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
+    sample = {"action": send.action, "position": session.parts[0].position, "body": json.loads(body)}
+    content = session.content
     if content is None:
         return sample
     turns = [

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from heapq import merge
 from operator import attrgetter
 from typing import Any
 
@@ -19,11 +20,14 @@ from orjson import Fragment
 
 from pipeline import json_text
 from pipeline.models import Span, Status, Trace, Turn, plain
+from pipeline.on_disk import OnDisk
 
 UNKNOWN_FACTS = b"\xff\xff\xff\xff"
 """Of a trace that nobody knows any more: nothing can be said to contain it."""
 WrittenTurn = tuple[bytes, bytes]
 """Input and output of a turn as JSON."""
+_NOT_WRITTEN = (None, None)
+_SORTED_AT_ONCE = 50_000
 
 _HASHED = tuple(name for name in Trace.__struct_fields__ if name not in ("revision", "partial"))
 _TURNS_AT = _HASHED.index("turns")
@@ -47,6 +51,8 @@ def write_turns(trace: Trace) -> list[WrittenTurn]:
 
 def trace_sha256(trace: Trace, written: Sequence[WrittenTurn] | None = None) -> str:
     """Hash of the trace, without its revision: a re-export that only touched `updatedAt` is the same trace."""
+    if type(trace.turns) is OnDisk:
+        return _sha256_in_pieces(trace)
     try:
         if written is None:
             written = [(_sorted(turn.input), _sorted(turn.output)) for turn in trace.turns]
@@ -55,6 +61,34 @@ def trace_sha256(trace: Trace, written: Sequence[WrittenTurn] | None = None) -> 
     except TypeError:  # integers beyond 64 bits: the slow way knows them
         text = json_text.encode([plain(getattr(trace, name)) for name in _HASHED])
     return sha256(text).hexdigest()
+
+
+def _sha256_in_pieces(trace: Trace) -> str:
+    """The same of a trace whose turns are on disk."""
+    for write_turn, write in (_write_fast, _sorted_text), (_write_any, _write_any):
+        whole = sha256()
+        try:
+            for number, name in enumerate(_HASHED):
+                whole.update(b"," if number else b"[")
+                for piece in json_text.pieces_of(getattr(trace, name), write_turn if name == "turns" else write):
+                    whole.update(piece)
+        except TypeError:
+            continue
+        whole.update(b"]")
+        return whole.hexdigest()
+    raise AssertionError("the slow way writes all")
+
+
+def _write_fast(turn: Turn) -> bytes:
+    return _turn_text(turn, (_sorted(turn.input), _sorted(turn.output)))
+
+
+def _write_any(value: Any) -> bytes:
+    return json_text.encode(plain(value))
+
+
+def _sorted_text(value: Any) -> bytes:
+    return _dumps(value, None, _SORTED)
 
 
 def _turn_text(turn: Turn, written: WrittenTurn) -> bytes:
@@ -100,45 +134,68 @@ def facts(trace: Trace, written: Sequence[WrittenTurn] | None = None) -> bytes:
 
 
 def _facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable[[str], bytes]) -> bytes:
-    found = [] if trace.partial is not None else _own_facts(trace, written, encode)
-    for turn in trace.turns:
+    is_long = type(trace.turns) is OnDisk
+    found: list[int] | array[int] = array("I") if is_long else []
+    if trace.partial is None:
+        _add_own_facts(found, trace, encode)
+    for number, turn in enumerate(trace.turns):
+        if trace.partial is None:
+            _add_facts_of_turn(found, turn, number, written[number] if written is not None else _NOT_WRITTEN, encode)
         for span in turn.spans:
             span_id = encode(span.id)
             found.append(crc32(span_id, _SPAN))
             if span.ended_at is not None or span.type == "EVENT":  # which has no end
                 stated = [span.name, span.type, span.input, span.output, span.error]
                 found.append(crc32(json_text.encode(stated), crc32(span_id)))
-    return array("I", sorted(set(found))).tobytes()
+    return (_distinct(found) if is_long else array("I", sorted(set(found)))).tobytes()
 
 
-def _own_facts(trace: Trace, written: Sequence[WrittenTurn] | None, encode: Callable[[str], bytes]) -> list[int]:
-    """Beside its spans. Of a partial trace they are a guess by what is there of it, and state nothing."""
-    found = [crc32(encode(text), seed) for text, seed in zip(_texts(trace), _SEEDS, strict=True) if text is not None]
+def _distinct(found: Sequence[int]) -> array[int]:
+    """Sorted, each once, in the memory of some of them."""
+    distinct = array("I")
+    starts = range(0, len(found), _SORTED_AT_ONCE)
+    for fact in merge(*[array("I", sorted(found[start : start + _SORTED_AT_ONCE])) for start in starts]):
+        if not distinct or distinct[-1] != fact:
+            distinct.append(fact)
+    return distinct
+
+
+def _add_own_facts(found: list[int] | array[int], trace: Trace, encode: Callable[[str], bytes]) -> None:
+    """Beside its turns. Of a partial trace they are a guess by what is there of it, and state nothing."""
+    found.extend(
+        [crc32(encode(text), seed) for text, seed in zip(_texts(trace), _SEEDS, strict=True) if text is not None]
+    )
     if TRACES in trace.metadata:  # a conversation: it ends anew with each trace that is added
-        found += _STATUS.values()
+        found.extend(_STATUS.values())
     elif trace.status is not Status.PENDING:
         found.append(_STATUS[trace.status])
-    found += [crc32(encode(tag), _TAG) for tag in trace.tags]
+    found.extend([crc32(encode(tag), _TAG) for tag in trace.tags])
     for key, value in trace.metadata.items():
         if value.__class__ is str:
             found.append(crc32(encode(value), _metadata_seed(key)))
-        elif isinstance(value, list):
+        elif isinstance(value, (list, OnDisk)):
             items = map(_without_sums, value) if key == TRACES else value
-            found += [_fact(item, _seed(f"metadata.{key}.{number}"), encode) for number, item in enumerate(items)]
+            found.extend(_fact(item, _seed(f"metadata.{key}.{number}"), encode) for number, item in enumerate(items))
         else:
             found.append(_fact(value, _metadata_seed(key), encode))
-    for number, turn in enumerate(trace.turns):
-        first, last = written[number] if written is not None else (None, None)
-        of_input, of_output, of_error, of_context = _turn_seeds(number)
-        if turn.input is not None:
-            found.append(_fact(turn.input, of_input, encode, first))
-        if turn.output is not None:
-            found.append(_fact(turn.output, of_output, encode, last))
-        if turn.error is not None:
-            found.append(crc32(encode(turn.error), of_error))
-        if turn.retrieval_context is not None:
-            found.append(crc32(encode(turn.retrieval_context), of_context))
-    return found
+
+
+def _add_facts_of_turn(
+    found: list[int] | array[int],
+    turn: Turn,
+    number: int,
+    written: WrittenTurn | tuple[None, None],
+    encode: Callable[[str], bytes],
+) -> None:
+    of_input, of_output, of_error, of_context = _turn_seeds(number)
+    if turn.input is not None:
+        found.append(_fact(turn.input, of_input, encode, written[0]))
+    if turn.output is not None:
+        found.append(_fact(turn.output, of_output, encode, written[1]))
+    if turn.error is not None:
+        found.append(crc32(encode(turn.error), of_error))
+    if turn.retrieval_context is not None:
+        found.append(crc32(encode(turn.retrieval_context), of_context))
 
 
 def _without_sums(summary: Any) -> Any:
@@ -181,7 +238,8 @@ _STATUS = {status: crc32(status.encode(), _seed("status")) for status in Status}
 
 def contains(new: bytes, old: bytes) -> bool:
     """Does the trace with the facts `new` state everything that the one with `old` did?"""
-    return old != UNKNOWN_FACTS and set(_unpack(old)) <= set(_unpack(new))
+    left = iter(_unpack(new))  # both are sorted
+    return old != UNKNOWN_FACTS and all(fact in left for fact in _unpack(old))
 
 
 def _unpack(blob: bytes) -> Sequence[int]:

@@ -20,16 +20,19 @@ import base64
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 import orjson
+
+from pipeline.on_disk import OnDisk
 
 MAX_DEPTH = 254
 """Arrays and objects inside each other. It is orjson's own limit, so that its speed serves all we accept, and
@@ -283,6 +286,25 @@ def encode_counted(value: Any) -> tuple[bytes, Mapping[str, int]]:
 
 INSIDE = 3
 """Levels around an input or output, where it is sent and where it is hashed: turns are in a list in a trace."""
+
+
+def pieces_of(value: Any, write: Callable[[Any], bytes], most: int | None = None) -> Iterator[bytes]:
+    """The same text that `write` makes of the whole, piece by piece where a sequence on disk stands in it.
+
+    What is on disk is found as the value itself, or in an object that is; of each, the first `most` items are written.
+    """
+    if isinstance(value, OnDisk):
+        yield b"["
+        for number, item in enumerate(islice(value, most)):
+            yield b",%b" % write(item) if number else write(item)
+        yield b"]"
+    elif isinstance(value, Mapping) and any(isinstance(item, OnDisk) for item in value.values()):
+        for number, key in enumerate(sorted(value)):
+            yield b"%b%b:" % (b"," if number else b"{", write(key))
+            yield from pieces_of(value[key], write, most)
+        yield b"}"
+    else:
+        yield write(value)
 
 
 class InexactError(ValueError):

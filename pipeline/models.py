@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from msgspec import Struct
+
+from pipeline.on_disk import OnDisk
 
 
 class Problem(NamedTuple):
@@ -103,7 +105,7 @@ class Trace(Struct, frozen=True, kw_only=True):
     error: str | None = None
     system: str | None = None
     """The system prompt."""
-    turns: tuple[Turn, ...] = ()
+    turns: Sequence[Turn] = ()
     models: tuple[str, ...] = ()
     tokens: Mapping[str, int] = {}
     """Sums by kind: input, output, total, …"""
@@ -125,13 +127,13 @@ def plain(value: Any) -> Any:
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [plain(item) for item in value] if isinstance(value, (list, tuple, OnDisk)) else value
 
 
 class Origin(Struct, frozen=True):
     """The records that a trace was made of, and what is known of those that it lacks."""
 
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     """Those of this run that count, in input order."""
     repairs: Mapping[str, int]
     has_earlier_parts: bool = False
@@ -176,15 +178,14 @@ class Content(Struct, frozen=True):
 
     extent: str
     """turns, or full: with their spans."""
-    turns: tuple[TurnImport, ...]
+    turns: Sequence[TurnImport]
     finish: bytes | None
     """The body that ends it; None: it has not ended."""
     sha256: str
-
-    @property
-    def spans(self) -> int:
-        """How many, in all turns."""
-        return sum([len(turn.spans) for turn in self.turns])
+    prints: bytes
+    """Both prints of each turn (prints.py)."""
+    spans: int
+    """How many, in all turns."""
 
 
 class SessionImport(Struct, frozen=True, kw_only=True):
@@ -207,7 +208,7 @@ class SessionImport(Struct, frozen=True, kw_only=True):
     format: str
     turns: int
     spans: int
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     is_mended: bool
     """Values had to be replaced or cut: metadata.repaired and metadata.cut count them."""
     size: int
@@ -219,7 +220,7 @@ class SessionImport(Struct, frozen=True, kw_only=True):
     """Which earlier parts, known to this ledger, can no longer be found: it is not sent as if it were the whole."""
     is_young: bool = False
     """Its last span is so new that more may come (assembly.settle_minutes)."""
-    also_alone: tuple[str, ...] = ()
+    also_alone: Sequence[str] = ()
     """Of a conversation: the custom ids that its traces had if they were imported before they named it."""
     has_earlier_parts: bool = False
     """Files that were done before hold more of its records; they are charged there."""

@@ -7,7 +7,7 @@ which a retry may take from its intent, is known only when the body leaves. Sour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -22,13 +22,13 @@ NOTHING = b"null"
 def create_body(session: SessionImport, custom_id: str, *, version_id: str, ledger_id: str) -> bytes:
     """The JSON body of `POST /sessions`."""
     is_open = session.content is not None  # its turns are still to come
-    return b'{"versionId":%b,"customId":%b,"isProduction":false,"status":"%b",%b%b}' % (
+    head = b'{"versionId":%b,"customId":%b,"isProduction":false,"status":"%b",' % (
         orjson.dumps(version_id),
         orjson.dumps(custom_id),
         Status.PENDING.encode() if is_open else session.status.encode(),
-        b"" if session.context == NOTHING else b'"context":%b,' % session.context,
-        _metadata(session, ledger_id),
     )
+    context = () if session.context == NOTHING else (b'"context":', session.context, b",")
+    return b"".join([head, *context, *_metadata(session, ledger_id), b"}"])
 
 
 def update_body(session: SessionImport, *, ledger_id: str, status: str | None) -> bytes:
@@ -36,13 +36,15 @@ def update_body(session: SessionImport, *, ledger_id: str, status: str | None) -
     state = b"" if status is None else b'"status":"%b",' % status.encode()
     if session.content is not None and status is Status.PENDING:
         state += b'"stoppingReason":null,"error":null,'  # how it ended is told anew
-    return b'{%b"context":%b,%b}' % (state, session.context, _metadata(session, ledger_id))
+    return b"".join([b"{", state, b'"context":', session.context, b",", *_metadata(session, ledger_id), b"}"])
 
 
 def payload_sha256(status: str, context: bytes, metadata: bytes) -> str:
     """Hash of what a session holds: without ids (they say where, not what) and without the mark."""
-    text = b'"isProduction":false,"status":"%b","context":%b,"metadata":%b' % (status.encode(), context, metadata)
-    return hashlib.sha256(text).hexdigest()
+    whole = hashlib.sha256(b'"isProduction":false,"status":"%b","context":' % status.encode())
+    for part in (context, b',"metadata":', metadata):
+        whole.update(part)
+    return whole.hexdigest()
 
 
 def stored_sha256s(status: str, context: Any, metadata: Mapping[str, Any]) -> frozenset[str]:
@@ -58,7 +60,10 @@ def stored_sha256s(status: str, context: Any, metadata: Mapping[str, Any]) -> fr
     return frozenset(payload_sha256(status, json_text.encode(value), encoded) for value in contexts)
 
 
-def _metadata(session: SessionImport, ledger_id: str) -> bytes:
+def _metadata(session: SessionImport, ledger_id: str) -> Iterator[bytes | memoryview]:
+    """In pieces: it may be long, and is copied once."""
     mark = orjson.dumps({"ledger": ledger_id, "sha256": session.payload_sha256, "version": __version__})
     comma = b"," if len(session.metadata) > 2 else b""
-    return b'"metadata":%b%b"trace_import":%b}' % (session.metadata[:-1], comma, mark)
+    yield b'"metadata":'
+    yield memoryview(session.metadata)[:-1]
+    yield b'%b"trace_import":%b}' % (comma, mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -266,7 +266,7 @@ class _Preparation:
         data: Any,
         origin: Origin,
         traces: int = 1,
-        trace_ids: tuple[str, ...] = (),
+        trace_ids: Sequence[str] = (),
     ) -> None:
         """`data`: of its only record; None where it was made of several."""
         self._sessions += 1
@@ -298,7 +298,7 @@ class _Preparation:
 
     def _reject(
         self,
-        parts: tuple[Part, ...],
+        parts: Sequence[Part],
         mapper: Mapper | None,
         stage: str,
         error: Exception,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pipeline import json_text
@@ -27,6 +28,9 @@ FIGURES = (
 _TEXTS = ("status", "error")
 """Those among them that are no numbers."""
 PRINT_BYTES = 16
+"""Of a turn: both of its prints."""
+SAID_BYTES = 8
+"""The first of them: what was said."""
 _HAS_WHOLE_FLOAT = re.compile(rb"[0-9](\.0|e)").search
 """Or something that looks like one."""
 
@@ -34,18 +38,13 @@ _HAS_WHOLE_FLOAT = re.compile(rb"[0-9](\.0|e)").search
 def turn_print(asked: Any, answered: Any) -> bytes:
     """8 bytes of `input` and `actualOutput`, the same for what is sent and for what is stored of it."""
     text = b"%b\0%b" % (_normal_text(asked, "user_message"), _normal_text(answered, "assistant_message"))
-    return hashlib.blake2b(text, digest_size=8).digest()
+    return hashlib.blake2b(text, digest_size=SAID_BYTES).digest()
 
 
 def figures_print(fields: Mapping[str, Any]) -> bytes:
     """8 bytes of what else a turn says, and shows when it is read: how it ended, what it took and cost."""
     told = [_figure(name, fields.get(name)) for name in FIGURES]
     return hashlib.blake2b(json_text.encode(told), digest_size=8).digest()
-
-
-def prints_of(turns: Sequence[TurnImport]) -> bytes:
-    """For the ledger: both prints of each turn, PRINT_BYTES a turn."""
-    return b"".join([turn.print + turn.figures for turn in turns])
 
 
 def span_id(turn_id: str, span: SpanImport, generation: int = 0) -> str:
@@ -58,18 +57,34 @@ def span_id(turn_id: str, span: SpanImport, generation: int = 0) -> str:
     return f"trace_{hashlib.blake2b(turn_id.encode() + span.seed + number, digest_size=8).hexdigest()}"
 
 
-def spans_sha256(turns: Sequence[TurnImport]) -> str:
-    """Hash of all spans of these turns."""
-    return sha256_of(seed for turn in turns for seed in (b"turn", *(span.seed for span in turn.spans)))
+def spans_sha256(turns: Sequence[TurnImport], count: int | None = None) -> str:
+    """Hash of all spans of the first `count` turns, or of all."""
+    some = turns if count is None else islice(turns, count)
+    return sha256_of(seed for turn in some for seed in (b"turn", *(span.seed for span in turn.spans)))
 
 
 def sha256_of(parts: Iterable[bytes]) -> str:
     """Hash of several texts, each with its length, so that no two lists of them look alike."""
-    whole = hashlib.sha256()
+    whole = Sha256()
     for part in parts:
-        whole.update(len(part).to_bytes(8))
-        whole.update(part)
-    return whole.hexdigest()
+        whole.add(part)
+    return whole.hex()
+
+
+class Sha256:
+    """The same, text by text."""
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+
+    def add(self, part: bytes) -> None:
+        """One more."""
+        self._whole.update(len(part).to_bytes(8))
+        self._whole.update(part)
+
+    def hex(self) -> str:
+        """Of those that were added."""
+        return self._whole.hexdigest()
 
 
 def _figure(name: str, value: Any) -> Any:

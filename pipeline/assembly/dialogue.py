@@ -8,6 +8,7 @@ stay where each says something of its own (a span, a time, a count, more than wo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,22 +16,26 @@ from pipeline import json_text
 from pipeline.mappers import messages
 from pipeline.mappers.content import says_only
 from pipeline.models import Span, Turn
+from pipeline.on_disk import Filling
 
 _OF_STEP = ("name", "type", "started_at", "ended_at", "input", "output", "error", "model", "tokens", "cost", "metadata")
 """All but its ids: many mappers number steps by their place in the trace."""
+SAID_BYTES = 16
 
 
 class Dialogue:
     """Turns in the order in which they were said."""
 
-    def __init__(self) -> None:
-        self.turns: list[Turn] = []
-        self._said: list[bytes] = []
+    def __init__(self, turns: Filling[Turn] | None = None) -> None:
+        """`turns`: an empty sequence to put them into."""
+        self.turns: Filling[Turn] = [] if turns is None else turns
+        self._said = bytearray()
+        """SAID_BYTES of each."""
 
     def add(self, turns: Sequence[Turn]) -> int:
         """Add what is new in the turns of the next trace; tells how many repeat what was there."""
         said = [_said(turn) for turn in turns]
-        repeated = self._repeated(said) if len(turns) > 1 else 0
+        repeated = self._repeated(b"".join(said)) if len(turns) > 1 else 0
         first = len(self.turns) - repeated
         new = [*range(repeated, len(turns))]
         for place, turn in enumerate(turns[:repeated]):
@@ -40,18 +45,21 @@ class Dialogue:
                     self.turns[first + place] = turn
                 else:
                     new.append(place)
-        self.turns += [turns[place] for place in sorted(new)]
-        self._said += [said[place] for place in sorted(new)]
+        for place in sorted(new):
+            self.turns.append(turns[place])
+            self._said += said[place]
         return len(turns) - len(new)
 
-    def _repeated(self, said: Sequence[bytes]) -> int:
+    def _repeated(self, said: bytes) -> int:
         longest = min(len(said), len(self._said))
-        return next((count for count in range(longest, 0, -1) if self._said[-count:] == said[:count]), 0)
+        sizes = range(longest, 0, -SAID_BYTES)
+        return next((size for size in sizes if self._said.endswith(said[:size])), 0) // SAID_BYTES
 
 
 def _said(turn: Turn) -> bytes:
-    """In which words it was asked and answered; values without words as they are."""
-    return json_text.encode([_words(turn.input, messages.last_user), _words(turn.output, messages.last_assistant)])
+    """In which words it was asked and answered, hashed; values without words as they are."""
+    words = json_text.encode([_words(turn.input, messages.last_user), _words(turn.output, messages.last_assistant)])
+    return hashlib.blake2b(words, digest_size=SAID_BYTES).digest()
 
 
 def _words(value: Any, words_of: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def add_earlier_traces(
             add(whole, group.mapper, group.key, lost_parts(job, "trace", group.key, group.present))
 
 
-def lost_parts(job: Job, what: str, key: bytes, present: frozenset[int]) -> str | None:
+def lost_parts(job: Job, what: str, key: bytes, present: Set[int]) -> str | None:
     """What earlier runs read and this one does not find any more, in words."""
     path = job.parts.lost(key, present) if job.config.assembly.missing_parts == "report" else None
     return f"earlier parts of this {what} were in {path}, and are not there any more" if path is not None else None

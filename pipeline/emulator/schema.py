@@ -34,13 +34,14 @@ CREATE TABLE IF NOT EXISTS turn (
     created_at INTEGER NOT NULL, deleted_at INTEGER, visible_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS turn_of_session ON turn (session_id, position);
+CREATE INDEX IF NOT EXISTS turn_by_time ON turn (session_id, created_at);
 CREATE TABLE IF NOT EXISTS span (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, turn_id TEXT NOT NULL, session_id TEXT NOT NULL,
     name TEXT NOT NULL, type TEXT NOT NULL, start_time INTEGER, fields BLOB NOT NULL, of_context INTEGER NOT NULL,
     created_at INTEGER NOT NULL, deleted_at INTEGER, visible_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS span_of_turn ON span (turn_id);
-CREATE INDEX IF NOT EXISTS span_of_session ON span (session_id);
+CREATE INDEX IF NOT EXISTS span_by_time ON span (session_id, created_at);
 CREATE TABLE IF NOT EXISTS log (
     n INTEGER PRIMARY KEY, time REAL NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, query TEXT NOT NULL,
     bytes INTEGER NOT NULL, custom_id TEXT, status INTEGER, fault TEXT, session_id TEXT, stored TEXT

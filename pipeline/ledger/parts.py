@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from pipeline.errors import StoppedError
@@ -87,10 +87,10 @@ class PartIndex:
                     if found.path not in without:
                         yield found
 
-    def lost(self, key: bytes, present: frozenset[int]) -> str | None:
+    def lost(self, key: bytes, present: Set[int]) -> str | None:
         """A file that held pieces of this trace which are not among those that are there now; None: all are."""
         found = self._find([key]) if self._connection is not None else []
-        return next((each.path for each in found if not present.issuperset(each.places.values())), None)
+        return next((each.path for each in found if not set(each.places.values()) <= present), None)
 
     def formats(self) -> frozenset[str]:
         """Formats of which pieces were read in earlier runs that are no traces by themselves."""

@@ -81,7 +81,7 @@ class Batch(NamedTuple):
     """Sources that hold pieces, or traces of conversations: with fingerprint, format, and whether they are pieces."""
     read: Mapping[str, int] = {}
     """By source, records read so far, also those that wait for the rest of their trace."""
-    left_out: Sequence[tuple[Part, ...]] = ()
+    left_out: Sequence[Sequence[Part]] = ()
     """The records of each session that `--limit` leaves to another run."""
     is_limited: bool = False
     """The last one of a run with `--limit`: what is not read is for another run."""
@@ -199,7 +199,7 @@ class SessionLedger:
                 connection.execute(
                     "UPDATE source SET state = 'limited' WHERE run = ? AND state = 'reading'", (self._run,)
                 )
-        self.open_records.update([self._paths[part.source] for send in sends for part in send.session.parts])
+        self.open_records.update(self._paths[part.source] for send in sends for part in send.session.parts)
         return sends
 
     def _with_known_alone(
@@ -565,7 +565,7 @@ class SessionLedger:
         for settlement in settlements:
             if settlement.outcome is not Outcome.PENDING:
                 parts = settlement.send.session.parts
-                self.open_records.subtract([self._paths[part.source] for part in parts])
+                self.open_records.subtract(self._paths[part.source] for part in parts)
 
     def _settle_alike(self, connection: sqlite3.Connection, change: Change, settlements: list[Settlement]) -> None:
         """Settlements in a row that change the same columns: one statement serves them all."""
@@ -580,11 +580,11 @@ class SessionLedger:
             if self._has_upload_rejects:
                 connection.executemany(
                     "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
-                    [
+                    (
                         (run, self._paths[part.source], part.ordinal)
                         for done in settlements
                         for part in done.send.session.parts
-                    ],
+                    ),
                 )
         if change.has_refused_spans:
             for done in settlements:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any, Literal, NamedTuple
 
 from pipeline.facts import UNKNOWN_FACTS
 from pipeline.ledger.admission import CONTENT_REJECTED, SETTLED_STATES, SPANS_UNKNOWN, UPDATE_REJECTED
-from pipeline.models import Content, Outcome, SessionImport, TurnImport
-from pipeline.prints import PRINT_BYTES, prints_of, spans_sha256
+from pipeline.models import Content, Outcome, SessionImport
+from pipeline.prints import PRINT_BYTES, spans_sha256
 
 _STATE_OF = {
     Outcome.CREATED: "created",
@@ -47,21 +48,23 @@ class Before(NamedTuple):
         """How many."""
         return len(self.prints) // PRINT_BYTES
 
-    def is_as_sent(self, place: int, turn: TurnImport) -> bool:
-        """Was this very turn sent in this place?"""
-        return prints_of([turn]) == self.prints[place * PRINT_BYTES : (place + 1) * PRINT_BYTES]
+    def is_as_sent(self, place: int, prints: bytes) -> bool:
+        """Was the turn in this place sent as these prints say it of all turns?"""
+        both = slice(place * PRINT_BYTES, (place + 1) * PRINT_BYTES)
+        return self.prints[both] == prints[both]
 
     @property
-    def said(self) -> list[bytes]:
+    def said(self) -> bytes:
         """Of each turn, the print of what was said."""
-        return [self.prints[place : place + PRINT_BYTES // 2] for place in range(0, len(self.prints), PRINT_BYTES)]
+        return array("Q", self.prints)[::2].tobytes()
 
 
 def before_of(session: SessionImport) -> Before:
     """The same, of a session that was just sent whole."""
-    turns = session.content.turns if session.content is not None else ()
-    finish = session.content.finish if session.content is not None else None
-    return Before(session.payload_sha256, prints_of(turns), spans_sha256(turns), finish)
+    content = session.content
+    if content is None:
+        return Before(session.payload_sha256, b"", spans_sha256(()), None)
+    return Before(session.payload_sha256, content.prints, spans_sha256(content.turns), content.finish)
 
 
 class Send(NamedTuple):
@@ -258,9 +261,9 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
 def _stored_prints(done: Settlement) -> bytes:
     content, before = done.send.session.content, done.send.before
     assert content is not None
-    return prints_of(content.turns[: done.stored_turns]) if done.stored_turns else before.prints
+    return content.prints[: PRINT_BYTES * done.stored_turns] if done.stored_turns else before.prints
 
 
 def _known(content: Content, *, lacks_spans: bool) -> list[Any]:
     spans = SPANS_UNKNOWN if lacks_spans else spans_sha256(content.turns)
-    return [content.extent, prints_of(content.turns), content.sha256, spans, content.finish]
+    return [content.extent, content.prints, content.sha256, spans, content.finish]

@@ -26,6 +26,7 @@ sent: the last message, and any that says more than its words (a call of a tool,
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -36,7 +37,8 @@ from pipeline.config import TurnsMode
 from pipeline.mappers import messages
 from pipeline.mappers.cutting import cut
 from pipeline.models import Content, Span, SpanImport, Status, Trace, Turn, TurnImport
-from pipeline.prints import figures_print, sha256_of, turn_print
+from pipeline.on_disk import Filling, beside, codec_of, filled
+from pipeline.prints import Sha256, figures_print, sha256_of, turn_print
 
 MAX_SPAN_VALUE_BYTES = 10_485_760
 """Of inputData, outputData and metadata, each (api-contract 5.1)."""
@@ -48,10 +50,12 @@ _TOKEN_FIELDS = {
 }
 _MARKERS = frozenset(["role", "type", "from"])
 """Keys that say who speaks, and not what."""
+DIGEST_BYTES = 16
 TURN_KEYS = ("turn_times", "turn_tokens")
 """Keys of a session's metadata."""
 _MOST = 2**53 - 1
 """The largest figure that JavaScript, and so the API, counts exactly."""
+_TURNS = codec_of(TurnImport)
 _SPAN_KEYS = ("span_id", "parent_id", "model", "tokens", "cost", "trace_import")
 
 
@@ -68,12 +72,23 @@ def content_of(
     """`mode`: see upload.turns in the configuration."""
     writer = _Writer(max_value_bytes)
     said = _Said() if len(trace.turns) > 1 else None
-    turns = [writer.turn(turn, trace.status, said, with_spans=with_spans, mode=mode) for turn in _with_figures(trace)]
     finish = writer.finish(trace, stopping_reason)
-    sha256 = sha256_of(
-        [finish or b"", *(part for turn in turns for part in (turn.body, *(span.seed for span in turn.spans)))]
-    )
-    return Content("full" if with_spans else "turns", tuple(turns), finish, sha256), Mended(writer.cut, writer.repairs)
+    turns: Filling[TurnImport] = beside(trace.turns, _TURNS)
+    sha256 = Sha256()
+    sha256.add(finish or b"")
+    prints = bytearray()
+    spans = 0
+    for turn in _with_figures(trace):
+        written = writer.turn(turn, trace.status, said, with_spans=with_spans, mode=mode)
+        turns.append(written)
+        prints += written.print + written.figures
+        spans += len(written.spans)
+        sha256.add(written.body)
+        for span in written.spans:
+            sha256.add(span.seed)
+    extent = "full" if with_spans else "turns"
+    content = Content(extent, filled(turns), finish, sha256.hex(), bytes(prints), spans)
+    return content, Mended(writer.cut, writer.repairs)
 
 
 def _with_figures(trace: Trace) -> Sequence[Turn]:
@@ -289,23 +304,37 @@ class _Said:
     """What the turns so far have said: by whom, in which words, and the messages as they stood."""
 
     def __init__(self) -> None:
-        self.texts: list[tuple[str, str]] = []
+        self._texts = bytearray()
+        """DIGEST_BYTES of each: who said it, in which words."""
         self._messages: set[bytes] = set()
+        """Their digests."""
 
     def add(self, turn: Turn, asked: Any, answered: Any) -> None:
         """Note a turn, and what is sent of it."""
         for role, value, key in (("user", asked, "user_message"), ("assistant", answered, "assistant_message")):
             text = value.get(key) if isinstance(value, dict) else value
             if text and isinstance(text, str):
-                self.texts.append((role, text))
+                self._texts += _digest(role, text)
         for value in (turn.input, turn.output):
-            self._messages.update(json_text.encode(item) for item in _list_of_messages(value)[1])
+            self._messages.update(_digest("", json_text.encode(item)) for item in _list_of_messages(value)[1])
+
+    def ends_with(self, texts: Sequence[tuple[str, Any]]) -> bool:
+        """Were these, each with who said it, said last?"""
+        if not all(isinstance(text, str) for _, text in texts):
+            return False
+        return self._texts.endswith(b"".join([_digest(role, text) for role, text in texts]))
 
     def holds(self, item: Any) -> bool:
         """Does a message that repeats what was said say no more than that?"""
         found = messages.messages_of([item])
         is_speech = len(found) == 1 and found[0].role in ("user", "assistant")
-        return (is_speech and says_only(item, found[0].content)) or json_text.encode(item) in self._messages
+        is_known = is_speech and says_only(item, found[0].content)
+        return is_known or _digest("", json_text.encode(item)) in self._messages
+
+
+def _digest(role: str, text: str | bytes) -> bytes:
+    encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return hashlib.blake2b(b"%b\0%b" % (role.encode(), encoded), digest_size=DIGEST_BYTES).digest()
 
 
 def _asked(value: Any, said: _Said | None) -> Any:
@@ -363,14 +392,14 @@ def _times_said(value: Any, text: Any) -> int:
 def _without_history(value: Any, said: _Said) -> Any:
     """The value with its list of messages cut to what is new, where those before the last repeat what was said."""
     key, listed = _list_of_messages(value)
-    if not said.texts or len(listed) < 2 or messages.last_user(listed[-1:]) is None:
+    if len(listed) < 2 or messages.last_user(listed[-1:]) is None:
         return value
     before = [
         (message.role, message.content)
         for message in messages.messages_of(listed[:-1])
         if message.role in ("user", "assistant") and message.content not in (None, "", [])
     ]
-    if not before or before != said.texts[-len(before) :]:
+    if not before or not said.ends_with(before):
         return value
     new = [*(item for item in listed[:-1] if not said.holds(item)), listed[-1]]
     return new if key is None else {**value, key: new}
@@ -390,12 +419,18 @@ def untold(trace: Trace) -> dict[str, Any]:
     """What no field of a turn takes, for the session's metadata, where the trace itself does not say as much."""
     is_single = len(trace.turns) == 1
     own = [trace.started_at, trace.ended_at] if is_single else [None, None]
-    times = [[turn.started_at, turn.ended_at] for turn in trace.turns]
-    tokens = [_uncounted(turn.tokens, trace.tokens if is_single else {}) for turn in trace.turns]
-    has_times = any(time not in (None, told) for of_turn in times for time, told in zip(of_turn, own, strict=True))
-    return {
-        key: value for key, value, has in zip(TURN_KEYS, (times, tokens), (has_times, any(tokens)), strict=True) if has
-    }
+    times: Filling[list[str | None]] = beside(trace.turns)
+    tokens: Filling[dict[str, int]] = beside(trace.turns)
+    has_times = has_tokens = False
+    for turn in trace.turns:
+        of_turn = [turn.started_at, turn.ended_at]
+        uncounted = _uncounted(turn.tokens, trace.tokens if is_single else {})
+        times.append(of_turn)
+        tokens.append(uncounted)
+        has_times = has_times or any(time not in (None, known) for time, known in zip(of_turn, own, strict=True))
+        has_tokens = has_tokens or bool(uncounted)
+    told = zip(TURN_KEYS, (times, tokens), (has_times, has_tokens), strict=True)
+    return {key: values for key, values, has_any in told if has_any}
 
 
 def _uncounted(tokens: Mapping[str, int], told: Mapping[str, int]) -> dict[str, int]:

@@ -11,6 +11,7 @@ test case id here, so none can be sent. The `metadata` of a session holds
 | partial | why it is not all of the trace, where that can be seen |
 | turn_times, turn_tokens | by turn, where turns are sent: start and end, and the kinds of tokens that no field takes |
 | custom_id | the full id, where it was too long or had characters that an id should not have |
+| left_out | of a very long conversation: how many of its traces, turn_times and turn_tokens do not stand here |
 | repaired, cut | what was replaced while reading and what was cut to `max_value_bytes`, counted |
 | the keys of mapping.metadata | the configuration |
 | trace_import | the mark: `{ledger, sha256, version}`, added last |
@@ -19,7 +20,10 @@ test case id here, so none can be sent. The `metadata` of a session holds
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from itertools import zip_longest
 from operator import attrgetter
 from typing import Any
 from urllib.parse import quote_plus
@@ -32,6 +36,7 @@ from pipeline.mappers.content import TURN_KEYS, Mended, content_of, untold
 from pipeline.mappers.custom import compile_expression
 from pipeline.mappers.cutting import cut
 from pipeline.models import Content, Part, SessionImport, Trace, plain
+from pipeline.on_disk import Filling, OnDisk, beside, filled
 from pipeline.payload import payload_sha256
 from pipeline.redaction.clean import Redaction
 
@@ -39,7 +44,12 @@ MAX_CUSTOM_ID = 200
 """Characters. The API's own limit is unknown (api-contract 11.3)."""
 MAX_ENCODED_ID = 1_200
 """Characters in a query: a look-up of one id must pass the proxy in front of the API (api-contract 1.2)."""
+MAX_LISTS_BYTES = 10_485_760
+"""Of what is listed by trace and by turn. The limit of a session's metadata is unknown; this is a span's (api-contract
+5.1), and an answer that holds it can be read."""
 _ROOM_FOR_NUMBER = 12
+ON_DISK_BYTES = 100
+"""What a turn or record on disk costs in memory, about: its place, its prints, the id that it gets."""
 # fmt: off
 _OWN_KEYS = (
     "conversation_id", "name", "started_at", "ended_at", "user_id", "tags", "environment", "release", "version",
@@ -85,11 +95,11 @@ def session_mapper(
     def to_session(
         trace: Trace,
         data: Any,
-        parts: tuple[Part, ...],
+        parts: Sequence[Part],
         repairs: Mapping[str, int],
         family: str,
         format: str,
-        trace_ids: Iterable[str] = (),
+        trace_ids: Sequence[str] = (),
         **assembled: Any,
     ) -> SessionImport:
         seen = (redaction.dropped(data) if over_record else plain(trace)) if context_of or extra else None
@@ -132,22 +142,27 @@ def session_mapper(
             conversation_id=trace.conversation_id,
             format=format,
             turns=len(trace.turns),
-            spans=sum([len(turn.spans) for turn in trace.turns]),
+            spans=(
+                content.spans
+                if content is not None and extent == "full"
+                else sum([len(turn.spans) for turn in trace.turns])
+            ),
             parts=parts,
             partial=trace.partial,
-            also_alone=tuple(
-                [
-                    id
-                    for one in trace_ids
-                    if (id := _safe_id(_fill_template(config.custom_id, trace, source, one, format), MAX_CUSTOM_ID))
-                    != custom_id
-                ]
-            ),
+            also_alone=alone(trace, trace_ids, source, format, custom_id) if trace_ids else (),
             **assembled,
             is_mended=is_mended,
-            size=len(context) + len(metadata_bytes) + sum([len(part.raw) for part in parts]) + 2_000 + _size(content),
+            size=len(context) + len(metadata_bytes) + _size_of_parts(parts) + 2_000 + _size(content),
             content=content,
         )
+
+    def alone(trace: Trace, trace_ids: Sequence[str], source: str, format: str, custom_id: str) -> Sequence[str]:
+        ids: Filling[str] = beside(trace_ids)
+        for one in trace_ids:
+            id = _safe_id(_fill_template(config.custom_id, trace, source, one, format), MAX_CUSTOM_ID)
+            if id != custom_id:
+                ids.append(id)
+        return filled(ids)
 
     return to_session
 
@@ -156,6 +171,8 @@ def session_mapper(
 
 
 def _written_turns(trace: Trace) -> list[WrittenTurn] | None:
+    if type(trace.turns) is OnDisk:
+        return None
     try:
         return write_turns(trace)
     except json_text.InexactError:
@@ -230,7 +247,13 @@ def _serialise(
         context_bytes, in_context = json_text.encode_counted(own_context)
     else:
         context_bytes, in_context = _serialised_context(trace, written, own_context)
-    metadata_bytes, in_metadata = json_text.encode_counted(metadata)
+    most = None
+    if type(trace.turns) is OnDisk:
+        most = _most_items(metadata)
+        left_out = {key: len(value) - most for key, value in metadata.items() if isinstance(value, OnDisk)}
+        if left_out := {key: count for key, count in left_out.items() if count > 0}:
+            metadata.setdefault("left_out", left_out)
+    metadata_bytes, in_metadata = _encode_metadata(metadata, most)
     cuts = mended.cut
     if len(context_bytes) > max_value_bytes or len(metadata_bytes) > max_value_bytes:
         whole = _context(trace) if own_context is None and content is None else own_context
@@ -247,13 +270,46 @@ def _serialise(
             metadata["repaired"] = counted
         if cuts:
             metadata["cut"] = cuts
-        metadata_bytes = json_text.encode(metadata)
-    return context_bytes, metadata_bytes, is_mended
+        metadata_bytes, _ = _encode_metadata(metadata, most)
+    return context_bytes, metadata_bytes, is_mended or "left_out" in metadata
+
+
+def _most_items(metadata: Mapping[str, Any]) -> int:
+    """So many items of each list on disk fit into what a session may say of itself."""
+    lists = [value for value in metadata.values() if isinstance(value, OnDisk)]
+    size = 0
+    for number, items in enumerate(zip_longest(*lists)):
+        size += sum([len(json_text.encode(item)) + 1 for item in items])
+        if size > MAX_LISTS_BYTES:
+            return number
+    return max(map(len, lists), default=0)
+
+
+def _encode_metadata(metadata: dict[str, Any], most: int | None) -> tuple[bytes, Mapping[str, int]]:
+    """`most`: so many items of each list that is on disk; None: there is none."""
+    if most is None:
+        return json_text.encode_counted(metadata)
+    repairs: Counter[str] = Counter()
+
+    def write(value: Any) -> bytes:
+        text, found = json_text.encode_counted(value)
+        repairs.update(found)
+        return text
+
+    whole = BytesIO()
+    whole.writelines(json_text.pieces_of(metadata, write, most))
+    return whole.getvalue(), repairs
+
+
+def _size_of_parts(parts: Sequence[Part]) -> int:
+    return ON_DISK_BYTES * len(parts) if type(parts) is OnDisk else sum([len(part.raw) for part in parts])
 
 
 def _size(content: Content | None) -> int:
     if content is None:
         return 0
+    if type(content.turns) is OnDisk:
+        return ON_DISK_BYTES * len(content.turns)
     turns = sum([len(turn.body) + 500 for turn in content.turns])
     return turns + sum([len(span.body) + 300 for turn in content.turns for span in turn.spans])
 

@@ -40,7 +40,8 @@ class SpanPlace(NamedTuple):
 def next_turns(turns: Sequence[TurnImport], first: int) -> int:
     """How many turns from `first` on go into one request: several only as messages of a batch."""
     count = size = 0
-    for turn in turns[first : first + MAX_BATCH_TURNS]:
+    for place in range(first, min(first + MAX_BATCH_TURNS, len(turns))):
+        turn = turns[place]
         size += len(turn.messages or b"")
         if turn.messages is None or (count and size > MAX_BATCH_BYTES):
             break
@@ -68,13 +69,11 @@ def span_at(turns: Sequence[TurnImport], place: SpanPlace) -> SpanImport:
     return turns[place.turn].spans[place.span]
 
 
-def all_spans(turns: Sequence[TurnImport], first_turn: int = 0) -> list[SpanPlace]:
+def all_spans(turns: Sequence[TurnImport], first_turn: int = 0) -> Iterator[SpanPlace]:
     """The places of all spans, from a turn on."""
-    return [
-        SpanPlace(number, place)
-        for number, turn in enumerate(turns[first_turn:], first_turn)
-        for place in range(len(turn.spans))
-    ]
+    for number in range(first_turn, len(turns)):
+        for place in range(len(turns[number].spans)):
+            yield SpanPlace(number, place)
 
 
 def requests_for(send: Send) -> int:
@@ -92,9 +91,9 @@ def requests_for(send: Send) -> int:
     count = 1 + before.turns // TURNS_PAGE + 1  # the session and its turns are read
     is_closed = before.finish is not None
     count += (is_grown and is_closed) or before.payload_sha256 != send.session.payload_sha256
-    count += sum(not before.is_as_sent(place, turn) for place, turn in enumerate(content.turns[: before.turns]))
+    count += sum(not before.is_as_sent(place, content.prints) for place in range(min(before.turns, len(content.turns))))
     count += requests_of(content, before.turns)
-    if before.turns and before.spans_sha256 != spans_sha256(content.turns[: before.turns]):
+    if before.turns and before.spans_sha256 != spans_sha256(content.turns, before.turns):
         count += content.spans // SPANS_PAGE + 1
     return count + (finish and (is_grown or before.finish != content.finish))
 

@@ -56,6 +56,11 @@ class StoredSession(BaseModel):
     error: str | None = None
     createdAt: str | None = None  # noqa: N815
 
+    def known_by_its_mark(self) -> StoredSession:
+        """Without what it says, which may be long: whose it is stays."""
+        mark = (self.metadata or {}).get("trace_import")
+        return self.model_copy(update={"context": None, "metadata": {"trace_import": mark}})
+
 
 class Created(msgspec.Struct, frozen=True):
     """What an answer to `POST /sessions` must echo. It holds the whole session again, and all else is passed over:

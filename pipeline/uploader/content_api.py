@@ -130,7 +130,7 @@ class ContentApi:
 
     async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
         """GET /inferenceResults of these sessions: a page from `offset` on, oldest first (pages.py)."""
-        found = await self._page("/inferenceResults", session_ids, offset, self.turns_page, list[_Turn])
+        found = await self._page("/inferenceResults", _ids(session_ids), offset, self.turns_page, list[_Turn])
         return [
             StoredTurn(
                 turn.id,
@@ -171,7 +171,14 @@ class ContentApi:
 
     async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
         """GET /traces of these sessions: a page from `offset` on (pages.py)."""
-        found = await self._page("/traces", session_ids, offset, self.spans_page, list[_Span])
+        return await self._spans(_ids(session_ids), offset)
+
+    async def spans_of_turns(self, turn_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
+        """GET /traces of these turns: a page from `offset` on (pages.py)."""
+        return await self._spans(_ids(turn_ids, "inferenceResultIds"), offset)
+
+    async def _spans(self, of: str, offset: int) -> list[StoredSpan]:
+        found = await self._page("/traces", of, offset, self.spans_page, list[_Span])
         return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
 
     async def has_span(self, span_id: str, turn_id: str) -> bool:
@@ -196,11 +203,11 @@ class ContentApi:
                 f"the API answered {answer.status} and left the session open", kind="not_finished", status=answer.status
             )
 
-    async def _page(self, path: str, session_ids: Sequence[str], offset: int, size: PageSize, shape: Any) -> Any:
+    async def _page(self, path: str, of: str, offset: int, size: PageSize, shape: Any) -> Any:
         """One page; a second question only where the API refuses the first one for its limit, perhaps."""
         while True:
             limit = size.limit
-            query = f"{path}?{_ids(session_ids)}&sort=createdAt,asc&limit={limit}&offset={offset}"
+            query = f"{path}?{of}&sort=createdAt,asc&limit={limit}&offset={offset}"
             try:
                 return self._read(await self._client.send("GET", query, None), shape)
             except RejectedError as error:
@@ -233,8 +240,8 @@ class ContentApi:
             raise self._client.error_of(answer, creates=False)
 
 
-def _ids(session_ids: Sequence[str]) -> str:
-    return "&".join(f"sessionIds={quote_plus(session_id)}" for session_id in session_ids)
+def _ids(ids: Sequence[str], name: str = "sessionIds") -> str:
+    return "&".join(f"{name}={quote_plus(id)}" for id in ids)
 
 
 def _mark_of(metadata: Any) -> str | None:

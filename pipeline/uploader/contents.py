@@ -22,10 +22,10 @@ from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
 from pipeline.uploader.content_api import CLOSED, ContentApi, StoredTurn
 from pipeline.uploader.journey import Journey
-from pipeline.uploader.pages import all_rows
+from pipeline.uploader.pages import all_pages
 from pipeline.uploader.showing import pause_seconds, shows_until
 from pipeline.uploader.spans import Spans
-from pipeline.uploader.standing import Standing, standing_of
+from pipeline.uploader.standing import Standing, StoredTurns, standing_of
 
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
@@ -90,12 +90,13 @@ class Contents:
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
-            said = frozenset(turn.print for turn in content.turns) if len(standing.ids) >= stored else None
+            wanted = [turn.print for turn in content.turns] if standing.stale else []
+            said = frozenset(wanted) if len(standing.ids) >= stored else None
 
             def is_as_sent(place: int) -> bool:
-                there, turn = standing.prints[place], content.turns[place]
-                is_moved = there != turn.print and (said is None or there in said)  # one before it is gone
-                return before.is_as_sent(place, turn) and not is_moved
+                there = standing.said(place)
+                is_moved = there != wanted[place] and (said is None or there in said)  # one before it is gone
+                return before.is_as_sent(place, content.prints) and not is_moved
 
             standing = standing._replace(stale=[place for place in standing.stale if not is_as_sent(place)])
         journey.stored_turns = len(standing.ids)
@@ -125,7 +126,7 @@ class Contents:
         content = _content_of(journey)
         ids: list[str] = []
         if standing is not None:
-            ids = await self._settled(journey, standing, may_delete=may_delete)
+            ids = [*await self._settled(journey, standing, may_delete=may_delete)]
             for place in standing.stale if may_rewrite else ():
                 await self._rewrite(journey, ids[place], place)
         known = len(ids)
@@ -157,7 +158,8 @@ class Contents:
             found = await self._settled(journey, standing)
             if len(found) == len(wanted):
                 return found
-            if await self._are_there(journey, session_id, [turn_id for turn_id in ids if turn_id not in found]):
+            shown = set(found)
+            if await self._are_there(journey, session_id, [turn_id for turn_id in ids if turn_id not in shown]):
                 return ids  # the list shows them later than anybody waits
             ids = found
             await self._open_if_closed(journey, session_id)
@@ -171,7 +173,7 @@ class Contents:
         return bool(turn_ids)
 
     async def _append_some(self, journey: Journey, session_id: str, ids: list[str]) -> list[str]:
-        """One request; the ids of all that are there then."""
+        """One request; the ids of all that are there then, which are `ids` and more, where nothing went wrong."""
         wanted = _content_of(journey).turns
         first = len(ids)
         some = wanted[first : first + min(next_turns(wanted, first), self._most_turns)]
@@ -184,7 +186,8 @@ class Contents:
         try:
             created = await self._attempts.until_known(journey, post)
             if len(created) == len(some):
-                return ids + created
+                ids += created
+                return ids
             # It took them and stored none, or not all: a closed session may ignore what comes.
             journey.used_attempts += 1
             if not self._attempts.is_used_up(journey) and await self._open_if_closed(journey, session_id):
@@ -199,7 +202,7 @@ class Contents:
             )
             found = await self._settled(journey, standing)
             for place in standing.stale:
-                if place >= first and standing.prints[place] != wanted[place].print:
+                if place >= first and standing.said(place) != wanted[place].print:
                     await self._rewrite(journey, found[place], place)
             journey.is_doubtful = False
             if len(found) <= first:
@@ -255,8 +258,9 @@ class Contents:
 
         times = 0
         while True:
-            found = await all_rows(page, self._api.turns_page, enough=count)
-            stored = [turn for turn in found if turn.session_id == session_id]
+            stored = StoredTurns()
+            async for found in all_pages(page, self._api.turns_page, enough=count):
+                stored.add([turn for turn in found if turn.session_id == session_id])
             standing = standing_of(stored, wanted, known=known, rewrites=rewrites)
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:

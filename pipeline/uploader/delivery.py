@@ -27,7 +27,6 @@ from pipeline.ledger.admission import (
 from pipeline.ledger.settling import Before, Settlement, before_of
 from pipeline.models import Outcome, Status
 from pipeline.payload import create_body, update_body
-from pipeline.prints import prints_of
 from pipeline.uploader.attempts import Attempts
 from pipeline.uploader.attribution import Whose, whose
 from pipeline.uploader.client import Client, Created, StoredSession, is_gone
@@ -170,6 +169,7 @@ class Delivery:
                 await self._attempts.wait(journey, error)
                 continue
             self._exists_share *= 0.98
+            body = b""  # it may be long, and what follows takes its time
             return await self._fill(
                 journey, stored.id, lambda **end: journey.ended(self._clock, Outcome.CREATED, status=201, **end)
             )
@@ -218,6 +218,7 @@ class Delivery:
             return failed or self._end_of_update(journey)(session_id=session_id, is_applied=True)
         try:
             found = await self._attempts.ask(journey, lambda: self._client.get_session(session_id))
+            found = found.known_by_its_mark()
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, session_id, error)
         is_change = journey.send.action != "complete"
@@ -374,7 +375,7 @@ class Delivery:
         if self._config.on_change == "update" or journey.send.action in ("replace", "recreate"):
             return True
         # As it was before a change that did not come to its end: what that one added goes.
-        return content is not None and before.is_changing and prints_of(content.turns) == before.prints
+        return content is not None and before.is_changing and content.prints == before.prints
 
     def _turns_differ(self, journey: Journey, session_id: str, error: TurnsDifferError) -> Settlement:
         # One that was whole, and to which nothing was sent, is as whole as before.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from pipeline.errors import RejectedError, TransientError
@@ -55,26 +55,36 @@ class PageSize:
         return not rows or (rows < self._rows and (is_short or is_enough))
 
 
-async def all_rows(
+async def all_pages(
     page: Callable[[int], Awaitable[list[Row]]], size: PageSize, *, enough: int = sys.maxsize
-) -> list[Row]:
-    """All rows of a list, each once; `page` takes how many to leave out. `enough`: so many should be there.
+) -> AsyncIterator[list[Row]]:
+    """All pages of a list; `page` takes how many rows to leave out. `enough`: so many should be there.
 
-    A row that stands on two pages has pushed another one out of both: then the list is read once more. Raises
-    TransientError where that does not help.
+    A row that stands on two pages has pushed another one out of both: then the list is read once more, and whoever
+    takes the pages sees some rows again. Raises TransientError where that does not help.
     """
-    rows: dict[str, Row] = {}
+    ids: set[str] = set()
     for _ in range(MOST_PASSES):
         seen = 0
-        before: dict[str, Row] = {}
+        before: set[str] = set()
         while True:
-            found = {row.id: row for row in await page(seen)}
-            seen += len(found)
-            rows |= found
-            is_stuck = found.keys() == before.keys()  # it knows nothing of `offset`
-            if size.is_last(len(found), after=len(before) or None, is_enough=seen >= enough) or is_stuck:
+            rows = await page(seen)
+            yield rows
+            found = {row.id for row in rows}
+            seen += len(rows)
+            ids |= found
+            is_stuck = found == before  # it knows nothing of `offset`
+            if size.is_last(len(rows), after=len(before) or None, is_enough=seen >= enough) or is_stuck:
                 break
             before = found
-        if len(rows) >= seen or is_stuck:
-            return list(rows.values())
+        if len(ids) >= seen or is_stuck:
+            return
     raise TransientError("the rows of a list change places with every page that is read", kind="unstable_list")
+
+
+async def all_rows(page: Callable[[int], Awaitable[list[Row]]], size: PageSize) -> list[Row]:
+    """The same, each row once."""
+    rows: dict[str, Row] = {}
+    async for found in all_pages(page, size):
+        rows |= {row.id: row for row in found}
+    return list(rows.values())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, islice
+from typing import TypeAlias
 
 import orjson
 
@@ -11,66 +14,57 @@ from pipeline.clock import Clock
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, RejectedError
 from pipeline.models import Content, TurnImport
-from pipeline.prints import span_id, spans_sha256
+from pipeline.prints import SAID_BYTES, span_id, spans_sha256
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
 from pipeline.uploader.batches import MAX_BATCH_SPANS, SpanPlace, all_spans, span_at, span_batches
-from pipeline.uploader.client import is_gone
+from pipeline.uploader.client import MAX_IDS_PER_QUERY, is_gone
 from pipeline.uploader.content_api import ContentApi, RefusedSpan, StoredSpan
 from pipeline.uploader.journey import Journey
-from pipeline.uploader.pages import all_rows
+from pipeline.uploader.pages import all_pages
 from pipeline.uploader.showing import pause_seconds, shows_until
 from pipeline.uploader.standing import Standing
 
 REFUSED_SHOWN = 10
 """Spans that a reject names."""
+MARKS_KEPT = 1_000
+"""Turns whose spans are held by their marks."""
+MANY_TURNS = 100
+"""With more, a look for a few of its spans does not read all of them."""
 MOST_GENERATIONS = 8
 """How often a span may have been deleted and come back."""
 
 
+_Question: TypeAlias = Callable[..., Awaitable[list[StoredSpan]]]
+
+
 class _Wanted:
-    """The spans that a session should have, their ids there, and which are seen."""
+    """The spans that a session should have, and their ids there. Only what is unlike the rest is remembered."""
 
     def __init__(self, turn_ids: Sequence[str], turns: Sequence[TurnImport]) -> None:
         self.turns = turns
         self.turn_ids = turn_ids
-        self.ids: dict[SpanPlace, str] = {}
-        self.generations: dict[SpanPlace, int] = {}
-        self._by_mark: dict[tuple[str, str], SpanPlace] = {}
-        self._by_id: dict[str, SpanPlace] | None = None
-        for place in all_spans(turns):
-            span = span_at(turns, place)
-            self.ids[place] = span_id(turn_ids[place.turn], span)
-            self._by_mark[turn_ids[place.turn], span.seed.hex()] = place
+        self._ids: dict[SpanPlace, str] = {}
+        """Those that are not made of the turn and the span alone."""
+        self._generations: dict[SpanPlace, int] = {}
 
-    def see(self, stored: Sequence[StoredSpan]) -> tuple[set[SpanPlace], list[str]]:
-        """Which of them are there, and the ids of imported ones that should not be, or are there once more."""
-        there: set[SpanPlace] = set()
-        surplus = []
-        for span in stored:
-            place = self._place_of(span)
-            if place is not None and place not in there:
-                there.add(place)
-                self.ids[place] = span.id
-            elif span.mark is not None:
-                surplus.append(span.id)
-        return there, surplus
+    def id(self, place: SpanPlace) -> str:
+        """The one that it has there, or gets."""
+        return self._ids.get(place) or span_id(self.turn_ids[place.turn], span_at(self.turns, place))
 
-    def _place_of(self, span: StoredSpan) -> SpanPlace | None:
-        """By its mark; where the API does not show that, by an id that only this span can have got."""
-        if span.mark is not None:
-            return self._by_mark.get((span.turn_id, span.mark))
-        if self._by_id is None:
-            self._by_id = {
-                span_id(self.turn_ids[place.turn], span_at(self.turns, place), generation): place
-                for place in self.ids
-                for generation in range(MOST_GENERATIONS + 1)
-            }
-        return self._by_id.get(span.id)
+    def possible_ids(self, place: SpanPlace) -> Iterator[str]:
+        """All that it can ever have got."""
+        turn_id, span = self.turn_ids[place.turn], span_at(self.turns, place)
+        return (span_id(turn_id, span, generation) for generation in range(MOST_GENERATIONS + 1))
+
+    def has(self, place: SpanPlace, id: str) -> None:
+        """It is there under this id."""
+        if self.id(place) != id:
+            self._ids[place] = id
 
     def renew(self, place: SpanPlace) -> bool:
         """Give it another id: a span that was deleted holds the one that it has. False: that was tried often enough."""
-        generation = self.generations[place] = self.generations.get(place, 0) + 1
-        self.ids[place] = span_id(self.turn_ids[place.turn], span_at(self.turns, place), generation)
+        generation = self._generations[place] = self._generations.get(place, 0) + 1
+        self._ids[place] = span_id(self.turn_ids[place.turn], span_at(self.turns, place), generation)
         return generation <= MOST_GENERATIONS
 
     def body(self, place: SpanPlace) -> bytes:
@@ -78,9 +72,63 @@ class _Wanted:
         span = span_at(self.turns, place)
         parent = b""
         if span.parent is not None:
-            parent = b'"parentTraceId":%b,' % orjson.dumps(self.ids[place._replace(span=span.parent)])
+            parent = b'"parentTraceId":%b,' % orjson.dumps(self.id(place._replace(span=span.parent)))
         turn_id = orjson.dumps(self.turn_ids[place.turn])
-        return b'{"id":"%b","inferenceResultId":%b,%b%b' % (self.ids[place].encode(), turn_id, parent, span.body[1:])
+        return b'{"id":"%b","inferenceResultId":%b,%b%b' % (self.id(place).encode(), turn_id, parent, span.body[1:])
+
+
+class _Seen:
+    """Which of the wanted spans one look at the API has shown."""
+
+    def __init__(self, wanted: _Wanted) -> None:
+        self._wanted = wanted
+        self._turns = {turn_id: number for number, turn_id in enumerate(wanted.turn_ids)}
+        self._first = array("Q", accumulate((len(turn.spans) for turn in wanted.turns), initial=0))
+        """By turn, how many spans come before it."""
+        self._there = bytearray(self._first[-1])
+        self._marks: dict[int, dict[str, int]] = {}
+        """By turn, by mark, the place there; of the turns that were seen last."""
+        self._possible_ids: dict[int, dict[str, int]] = {}
+        """The same, by id."""
+        self.surplus: dict[str, None] = {}
+        """The ids of imported ones that should not be, or are there once more."""
+
+    def add(self, stored: Sequence[StoredSpan]) -> None:
+        """Note a page of them. A span that stands on two pages, because the list changed in between, is one span."""
+        for span in stored:
+            place = self._place_of(span)
+            if place is None:
+                if span.mark is not None:
+                    self.surplus[span.id] = None
+            elif place not in self:
+                self._there[self._first[place.turn] + place.span] = True
+                self._wanted.has(place, span.id)
+            elif self._wanted.id(place) != span.id:
+                self.surplus[span.id] = None
+
+    def __contains__(self, place: SpanPlace) -> bool:
+        return bool(self._there[self._first[place.turn] + place.span])
+
+    def _place_of(self, span: StoredSpan) -> SpanPlace | None:
+        """By its mark; where the API does not show that, by an id that only this span can have got."""
+        turn = self._turns.get(span.turn_id)
+        if turn is None:
+            return None
+        spans = self._wanted.turns[turn].spans
+        if len(self._marks) >= MARKS_KEPT or len(self._possible_ids) >= MARKS_KEPT:
+            self._marks.clear()
+            self._possible_ids.clear()
+        if span.mark is None:
+            if turn not in self._possible_ids:
+                self._possible_ids[turn] = {
+                    id: place for place in range(len(spans)) for id in self._wanted.possible_ids(SpanPlace(turn, place))
+                }
+            place = self._possible_ids[turn].get(span.id)
+        else:
+            if turn not in self._marks:
+                self._marks[turn] = {one.seed.hex(): place for place, one in enumerate(spans)}
+            place = self._marks[turn].get(span.mark)
+        return SpanPlace(turn, place) if place is not None else None
 
 
 class Spans:
@@ -101,10 +149,15 @@ class Spans:
         content = journey.send.session.content
         assert content is not None
         wanted = _Wanted(turn_ids, content.turns)
-        missing = await self._missing_at_first(journey, session_id, wanted, content, standing)
-        refused: dict[SpanPlace, str] = {}
+        later = await self._missing_at_first(journey, session_id, wanted, content, standing)
+        missing: list[SpanPlace] = []
+        """The next ones; `later` has the rest."""
+        refused = _Refusals()
         was_doubtful = False
-        while missing:
+        while True:
+            missing += islice(later, max(MAX_BATCH_SPANS - len(missing), 0))
+            if not missing:
+                break
             batch = next(span_batches(content.turns, missing))[: self._most]
             create = partial(self._api.create_spans, [wanted.body(place) for place in batch])
             try:
@@ -136,15 +189,14 @@ class Spans:
                 lacking = [place for place in lacking if place not in there]
                 again = [place for place in taken if place not in there and wanted.renew(place)]
                 missing = [*again, *missing]
-                refused |= {place: reasons[place] for place in lacking if place not in again}
-        if refused:
-            journey.refused_spans = _told(refused, content.turns)
-            if len(refused) == len(wanted.ids):
-                journey.refused_all_spans = next(iter(refused.values()))
+                refused.add({place: reasons[place] for place in lacking if place not in again}, content.turns)
+        journey.refused_spans = refused.told() or journey.refused_spans
+        if refused.count and refused.count == content.spans:
+            journey.refused_all_spans = refused.first_reason
 
     async def _missing_at_first(
         self, journey: Journey, session_id: str, wanted: _Wanted, content: Content, standing: Standing | None
-    ) -> list[SpanPlace]:
+    ) -> Iterator[SpanPlace]:
         before, turns = journey.send.before, content.turns
         if standing is None or not standing.ids:
             return all_spans(turns)
@@ -155,52 +207,64 @@ class Spans:
         is_as_before = (
             is_settled
             and not before.is_changing
-            and standing.prints[:known] == before.said[:known]
-            and before.spans_sha256 == spans_sha256(turns[:known])
+            and standing.prints[: SAID_BYTES * known] == before.said[: SAID_BYTES * known]
+            and before.spans_sha256 == spans_sha256(turns, known)
         )
         if is_as_before and known:
             return all_spans(turns, known)
         until = shows_until(journey, self._config, self._clock)
-        return await self._missing(
-            journey, session_id, wanted, all_spans(turns), until, clears=journey.send.state != "existing"
-        )
-
-    async def _missing(
-        self,
-        journey: Journey,
-        session_id: str,
-        wanted: _Wanted,
-        places: Sequence[SpanPlace],
-        until: float,
-        *,
-        clears: bool = False,
-    ) -> list[SpanPlace]:
-        """Which of these the API does not show by then. `clears`: ours that should not be there are deleted."""
-
-        async def page(offset: int) -> list[StoredSpan]:
-            return await self._attempts.ask(journey, lambda: self._api.spans([session_id], offset=offset))
-
-        times = 0
-        while True:
-            stored = await all_rows(page, self._api.spans_page, enough=len(wanted.ids))
-            there, surplus = wanted.see(stored)
-            missing = [place for place in places if place not in there]
-            left = until - self._clock.now()
-            if not missing or left <= 0:
-                break
-            await self._clock.sleep(pause_seconds(times, left))
-            times += 1
-        for span in surplus if clears else ():
+        seen = await self._look(journey, session_id, wanted, None, until)
+        for span in seen.surplus if journey.send.state != "existing" else ():
             try:
                 await self._attempts.ask(journey, partial(self._api.delete_span, span))
             except RejectedError as error:
                 if not is_gone(error):
                     raise
-        return missing
+        return (place for place in all_spans(turns) if place not in seen)
+
+    async def _missing(
+        self, journey: Journey, session_id: str, wanted: _Wanted, places: Sequence[SpanPlace], until: float
+    ) -> list[SpanPlace]:
+        """Which of these the API does not show by then."""
+        seen = await self._look(journey, session_id, wanted, places, until)
+        return [place for place in places if place not in seen]
+
+    async def _look(
+        self, journey: Journey, session_id: str, wanted: _Wanted, places: Sequence[SpanPlace] | None, until: float
+    ) -> _Seen:
+        """What the API shows once these are there, or all of them (None), or the time is over."""
+        times = 0
+        while True:
+            seen = _Seen(wanted)
+            for question, enough in self._questions(session_id, wanted, places):
+
+                async def page(offset: int, ask: _Question = question) -> list[StoredSpan]:
+                    return await self._attempts.ask(journey, partial(ask, offset=offset))
+
+                async for found in all_pages(page, self._api.spans_page, enough=enough):
+                    seen.add(found)
+            left = until - self._clock.now()
+            if left <= 0 or all(place in seen for place in (all_spans(wanted.turns) if places is None else places)):
+                return seen
+            await self._clock.sleep(pause_seconds(times, left))
+            times += 1
+
+    def _questions(
+        self, session_id: str, wanted: _Wanted, places: Sequence[SpanPlace] | None
+    ) -> Iterator[tuple[_Question, int]]:
+        """That show these, with how many rows there should be; of a session with many turns by turn."""
+        if places is None or len(wanted.turns) <= MANY_TURNS:
+            yield partial(self._api.spans, [session_id]), sum([len(turn.spans) for turn in wanted.turns])
+            return
+        numbers = list(dict.fromkeys(place.turn for place in places))
+        for start in range(0, len(numbers), MAX_IDS_PER_QUERY):
+            some = numbers[start : start + MAX_IDS_PER_QUERY]
+            question = partial(self._api.spans_of_turns, [wanted.turn_ids[number] for number in some])
+            yield question, sum([len(wanted.turns[number].spans) for number in some])
 
     async def _is_there(self, journey: Journey, wanted: _Wanted, place: SpanPlace) -> bool:
         """Does the API know it by its id, though no list shows it yet?"""
-        span, turn = wanted.ids[place], wanted.turn_ids[place.turn]
+        span, turn = wanted.id(place), wanted.turn_ids[place.turn]
         return await self._attempts.ask(journey, partial(self._api.has_span, span, turn))
 
     def _lookup_until(self) -> float:
@@ -213,10 +277,25 @@ def _is_taken(reason: str) -> bool:
     return "exist" in lowered or "same id" in lowered or "duplicate" in lowered or "unique" in lowered
 
 
-def _told(refused: dict[SpanPlace, str], turns: Sequence[TurnImport]) -> str:
-    shown = [
-        f"span {orjson.loads(span_at(turns, place).body)['name']!r} of turn {place.turn + 1}: {reason}"
-        for place, reason in list(refused.items())[:REFUSED_SHOWN]
-    ]
-    more = f"; and {len(refused) - REFUSED_SHOWN} more" if len(refused) > REFUSED_SHOWN else ""
-    return f"{len(refused)} spans were refused, all else is there: {'; '.join(shown)}{more}"
+class _Refusals:
+    """How many spans were refused, and the first of them in words."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first_reason: str | None = None
+        self._shown: list[str] = []
+
+    def add(self, refused: Mapping[SpanPlace, str], turns: Sequence[TurnImport]) -> None:
+        """These too, each with the reason."""
+        for place, reason in list(refused.items())[: max(REFUSED_SHOWN - self.count, 0)]:
+            name = orjson.loads(span_at(turns, place).body)["name"]
+            self._shown.append(f"span {name!r} of turn {place.turn + 1}: {reason}")
+        self.count += len(refused)
+        self.first_reason = self.first_reason or next(iter(refused.values()), None)
+
+    def told(self) -> str | None:
+        """In a sentence; None: there was none."""
+        if not self.count:
+            return None
+        more = f"; and {self.count - REFUSED_SHOWN} more" if self.count > REFUSED_SHOWN else ""
+        return f"{self.count} spans were refused, all else is there: {'; '.join(self._shown)}{more}"

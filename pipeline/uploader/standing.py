@@ -1,11 +1,14 @@
-"""How the turns on the server stand against those of the trace. Pure functions."""
+"""How the turns on the server stand against those of the trace. No requests are made here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from pipeline.models import TurnImport
+from pipeline.prints import PRINT_BYTES, SAID_BYTES
 from pipeline.uploader.content_api import StoredTurn
 
 
@@ -20,40 +23,91 @@ class Standing(NamedTuple):
     """There once more."""
     others: list[str]
     """Neither: from here on it is another conversation."""
-    prints: list[bytes]
-    """What those of `ids` say by now."""
+    prints: bytes
+    """What those of `ids` say by now, SAID_BYTES each."""
+
+    def said(self, place: int) -> bytes:
+        """What the turn in this place says by now."""
+        return self.prints[SAID_BYTES * place : SAID_BYTES * (place + 1)]
+
+
+class StoredTurns:
+    """The turns of a session as they are read, page by page, in little memory: there may be very many."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+        self._indexes = array("q")
+        self._times: list[str] = []
+        self._prints = bytearray()
+
+    def add(self, page: Sequence[StoredTurn]) -> None:
+        """Note a page of them."""
+        for turn in page:
+            index, time, id = turn.place
+            self._ids.append(id)
+            self._indexes.append(index)
+            self._times.append(time)
+            self._prints += turn.print + turn.figures
+
+    def in_order(self, first: Mapping[str, int]) -> Iterator[tuple[str, bytes, bytes]]:
+        """Id and both prints: those whose places are given first, then in the order of the server.
+
+        A turn that stands on two pages, because the list changed in between, is one turn: it must not look doubled.
+        """
+        ids, indexes = self._ids, self._indexes
+        places: Sequence[int] = range(len(ids))
+        if len(set(ids)) < len(ids):
+            places = list({ids[place]: place for place in places}.values())
+        if first or any(indexes[place] >= indexes[after] for place, after in pairwise(places)):
+            places = sorted(
+                places,
+                key=lambda place: (
+                    first.get(ids[place], len(first)),
+                    indexes[place],
+                    self._times[place],
+                    ids[place],
+                ),
+            )
+        for place in places:
+            start = PRINT_BYTES * place
+            middle = start + SAID_BYTES
+            yield ids[place], bytes(self._prints[start:middle]), bytes(self._prints[middle : start + PRINT_BYTES])
 
 
 def standing_of(
-    stored: Sequence[StoredTurn], wanted: Sequence[TurnImport], *, known: Sequence[str] = (), rewrites: int = 0
+    stored: StoredTurns, wanted: Sequence[TurnImport], *, known: Sequence[str] = (), rewrites: int = 0
 ) -> Standing:
     """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts.
 
     `known`: the ids of the first ones, as the API gave them; these are ours whatever they say there. `rewrites`: in so
     many places a turn that says something else is an older state of the wanted one, or is shown otherwise than sent.
     """
-    order = {id: place for place, id in enumerate(known)}
     ids: list[str] = []
-    prints: list[bytes] = []
+    prints = bytearray()
     stale: list[int] = []
     doubles: list[str] = []
     others: list[str] = []
-    taken: set[bytes] = set()
-    for turn in sorted(stored, key=lambda one: (order.get(one.id, len(known)), one.place)):
+    order = {id: place for place, id in enumerate(known)}
+    taken: set[bytes] | None = None
+    """What those of `ids` say, once somebody asks."""
+    for id, said, figures in stored.in_order(order):
         place = len(ids)
         next_one = wanted[place] if place < len(wanted) and not others else None
-        if next_one is not None and (turn.print == next_one.print or order.get(turn.id) == place):
-            if (turn.print, turn.figures) != (next_one.print, next_one.figures):
+        if next_one is not None and (said == next_one.print or order.get(id) == place):
+            if (said, figures) != (next_one.print, next_one.figures):
                 stale.append(place)
-        elif turn.print in taken:
-            doubles.append(turn.id)
-            continue
-        elif next_one is not None and place < rewrites and turn.id not in order:
-            stale.append(place)
         else:
-            others.append(turn.id)
-            continue
-        ids.append(turn.id)
-        prints.append(turn.print)
-        taken.add(turn.print)
-    return Standing(ids, stale, doubles, others, prints)
+            if taken is None:
+                taken = {bytes(prints[start : start + SAID_BYTES]) for start in range(0, len(prints), SAID_BYTES)}
+            if said in taken:
+                doubles.append(id)
+                continue
+            if next_one is None or place >= rewrites or id in order:
+                others.append(id)
+                continue
+            stale.append(place)
+        ids.append(id)
+        prints += said
+        if taken is not None:
+            taken.add(said)
+    return Standing(ids, stale, doubles, others, bytes(prints))

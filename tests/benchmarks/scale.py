@@ -1,6 +1,7 @@
-"""Years of sessions in the ledger, very many files, very long inputs: how long it takes to start, and what is held.
+"""Years of sessions in the ledger, very many files, very long inputs and conversations: time to start, memory held.
 
     .venv/bin/python -m tests.benchmarks.scale [--folder F] [--sessions N] [--files N] [--rows N] [--gigabytes A B]
+        [--turns A B C]
 
 One line for each measurement. The folder (default: a temporary one) needs about 1 GB for 1,000,000 sessions, and the
 size of the longest input; all is deleted at the end. With the numbers of the budgets (design.md):
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -318,6 +320,46 @@ def _write_long(file: Path, gigabytes: float) -> None:
             opened.write(orjson.dumps(make_row(number, input={"messages": question})) + b"\n")
 
 
+# --- long conversations -----------------------------------------------------------------------------------
+
+
+def long_conversations(folder: Path, turns: Sequence[int]) -> None:
+    """One conversation of so many traces: planned, imported, and a turn more the next night."""
+    for count in turns:
+        exports, state = folder / "exports", folder / "state"
+        exports.mkdir()
+        with (exports / "a.jsonl").open("wb") as opened:
+            opened.writelines(_one_more(number) for number in range(count))
+        configured = folder / "batches.json"
+        configured.write_bytes(orjson.dumps({"source": {"session_per": "conversation"}, "upload": {"turns": "batch"}}))
+        with running_emulator() as emulator:
+            for what in ("plan", "run", "run the next night"):
+                if what == "run the next night":
+                    (exports / "b.jsonl").write_bytes(_one_more(count))
+                done = run(what.split()[0], state, [exports], emulator, str(configured))
+                say(
+                    f"{what}, a conversation of {count:,} turns",
+                    f"{done.summary['outcomes']}",
+                    f"{done.seconds:.0f} s ({done.seconds / count * 1e6:.0f} µs a turn)",
+                    f"peak {done.peak_bytes / 1e6:.0f} MB",
+                )
+        shutil.rmtree(exports)
+        shutil.rmtree(state)
+
+
+def _one_more(number: int) -> bytes:
+    """A trace of 1.3 KB with two observations."""
+    at = (datetime(2026, 1, 1) + timedelta(seconds=20 * number)).isoformat(timespec="microseconds")
+    asked = f"Where is parcel {number}? It was to come with train {number % 1013}, and nobody has seen it since."
+    answered = f"Parcel {number} left the depot and is on its way; please ask again tomorrow if it has not come."
+    common = {"startTime": at, "endTime": at, "name": "answer"}
+    agent = {"id": f"{number}-0", "type": "AGENT", "input": {"question": asked}, "output": {"answer": answered}}
+    model = {"id": f"{number}-1", "type": "GENERATION", "input": asked, "output": answered, "model": "gpt-4o"}
+    steps = [agent | common, model | common | {"parentObservationId": f"{number}-0"}]
+    row = make_row(number, timestamp=at, session_id="talk", input=asked, output=answered, observations=steps)
+    return orjson.dumps(row) + b"\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="How it scales.")
     parser.add_argument("--folder", type=Path)
@@ -325,7 +367,8 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5_000)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--gigabytes", type=float, nargs="*", default=[0.25, 1.0])
-    parser.add_argument("--only", choices=["ledger", "files", "manifest", "year", "inputs"])
+    parser.add_argument("--turns", type=int, nargs="*", default=[2_000, 20_000])
+    parser.add_argument("--only", choices=["ledger", "files", "manifest", "year", "inputs", "conversations"])
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix="scale-") as temporary:
         folder = Path(temporary)
@@ -341,6 +384,8 @@ def main() -> None:
             a_year(folder)
         if asked.only in (None, "inputs"):
             long_inputs(folder, asked.gigabytes)
+        if asked.only in (None, "conversations"):
+            long_conversations(folder, asked.turns)
 
 
 if __name__ == "__main__":

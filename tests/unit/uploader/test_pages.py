@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.uploader.pages import PageSize, all_rows
+from pipeline.uploader.pages import PageSize, all_pages, all_rows
 
 
 class Row(NamedTuple):
@@ -34,6 +34,10 @@ class Server:
         return rows[offset : offset + min(ASKED, self.most)]
 
 
+async def read(server: Server, size: PageSize, enough: int) -> list[Row]:
+    return [row async for page in all_pages(server.page, size, enough=enough) for row in page]
+
+
 @given(st.integers(1, 60), st.lists(st.integers(0, 200), min_size=1, max_size=5))
 def test_each_list_is_read_whole_whatever_the_highest_limit_is(most: int, lengths: list[int]) -> None:
     size = PageSize(ASKED)
@@ -47,12 +51,12 @@ def test_the_rows_that_should_be_there_are_never_missed(most: int, lengths: list
     size = PageSize(ASKED)
     for length in lengths:
         server = Server(length, most)
-        assert asyncio.run(all_rows(server.page, size, enough=length)) == server.rows
+        assert asyncio.run(read(server, size, length)) == server.rows
 
 
 def test_where_all_is_there_that_should_be_nothing_more_is_asked() -> None:
     server = Server(7, ASKED)
-    asyncio.run(all_rows(server.page, PageSize(ASKED), enough=7))
+    asyncio.run(read(server, PageSize(ASKED), 7))
     assert server.asked == 1
 
 
