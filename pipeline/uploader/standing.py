@@ -39,7 +39,8 @@ def standing_of(
     doubles: list[str] = []
     others: list[str] = []
     taken: set[bytes] = set()
-    for turn in sorted(stored, key=lambda one: (order.get(one.id, len(known)), one.place)):
+    # By the server's order, which two machines see alike; `known` decides only where that says nothing.
+    for turn in sorted(stored, key=lambda one: (*one.place[:2], order.get(one.id, len(known)), one.id)):
         place = len(ids)
         next_one = wanted[place] if place < len(wanted) and not others else None
         if next_one is not None and (turn.print == next_one.print or order.get(turn.id) == place):
