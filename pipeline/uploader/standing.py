@@ -49,7 +49,7 @@ def standing_of(
         elif turn.print in taken:
             doubles.append(turn.id)
             continue
-        elif next_one is not None and place < rewrites and turn.id not in order:
+        elif next_one is not None and len(known) <= place < rewrites and turn.id not in order:
             stale.append(place)
         else:
             others.append(turn.id)
