@@ -49,22 +49,23 @@ class StoredTurns:
             self._times.append(time)
             self._prints += turn.print + turn.figures
 
-    def in_order(self, first: Mapping[str, int]) -> Iterator[tuple[str, bytes, bytes]]:
-        """Id and both prints: those whose places are given first, then in the order of the server.
+    def in_order(self, known: Mapping[str, int]) -> Iterator[tuple[str, bytes, bytes]]:
+        """Id and both prints, in the order of the server, which two machines see alike.
 
-        A turn that stands on two pages, because the list changed in between, is one turn: it must not look doubled.
+        The places that are known decide only where that says nothing. A turn that stands on two pages, because the
+        list changed in between, is one turn: it must not look doubled.
         """
         ids, indexes = self._ids, self._indexes
         places: Sequence[int] = range(len(ids))
         if len(set(ids)) < len(ids):
             places = list({ids[place]: place for place in places}.values())
-        if first or any(indexes[place] >= indexes[after] for place, after in pairwise(places)):
+        if any(indexes[place] >= indexes[after] for place, after in pairwise(places)):
             places = sorted(
                 places,
                 key=lambda place: (
-                    first.get(ids[place], len(first)),
                     indexes[place],
                     self._times[place],
+                    known.get(ids[place], len(known)),
                     ids[place],
                 ),
             )
@@ -102,7 +103,7 @@ def standing_of(
             if said in taken:
                 doubles.append(id)
                 continue
-            if next_one is None or place >= rewrites or id in order:
+            if next_one is None or not len(known) <= place < rewrites or id in order:
                 others.append(id)
                 continue
             stale.append(place)
