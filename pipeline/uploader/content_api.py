@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import msgspec
 import orjson
 
-from pipeline.errors import AmbiguousError, FatalError, RejectedError
+from pipeline.errors import AmbiguousError, FatalError, RejectedError, TransientError
 from pipeline.prints import figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client
@@ -204,13 +204,13 @@ class ContentApi:
             )
 
     async def _page(self, path: str, of: str, offset: int, size: PageSize, shape: Any) -> Any:
-        """One page; a second question only where the API refuses the first one for its limit, perhaps."""
+        """One page; more questions only where the limit is too high for the API, perhaps, or for the answer."""
         while True:
             limit = size.limit
             query = f"{path}?{of}&sort=createdAt,asc&limit={limit}&offset={offset}"
             try:
                 return self._read(await self._client.send("GET", query, None), shape)
-            except RejectedError as error:
+            except (RejectedError, TransientError) as error:
                 if not size.lower(error, asked=limit):
                     raise
 

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from pipeline.errors import RejectedError, TransientError
+from pipeline.uploader.transport import TOO_LONG
 
-LOWER_LIMITS = (100, 50, 20, 10)
-"""What is asked for where an API refuses more."""
+LOWER_LIMITS = (100, 50, 20, 10, 3, 1)
+"""What is asked for where an API refuses more, or its answer is longer than we read."""
 REFUSED_LIMIT = (400, 422)
+LEAST_REFUSED = 10
+"""Lower limits are not what an API refuses."""
 MOST_PASSES = 16
 """A list whose rows change places between two pages is read so often."""
 
@@ -34,9 +37,10 @@ class PageSize:
         self._most = 0
         """As many came at once."""
 
-    def lower(self, error: RejectedError, *, asked: int) -> bool:
-        """A list was refused, and perhaps for how much was asked for: may it be asked for with the limit of now?"""
-        if error.status not in REFUSED_LIMIT:
+    def lower(self, error: RejectedError | TransientError, *, asked: int) -> bool:
+        """A list could not be had, perhaps for how much was asked for: may it be asked for with the limit of now?"""
+        is_refused = error.status in REFUSED_LIMIT and asked > LEAST_REFUSED
+        if not (is_refused or error.kind == TOO_LONG):
             return False
         if self.limit == asked:
             self.limit = next((limit for limit in LOWER_LIMITS if limit < asked), asked)

@@ -18,6 +18,7 @@ from pipeline.uploader.transport import (
     IDLE_SECONDS,
     MAX_ANSWER_BYTES,
     OVERALL_FACTOR,
+    TOO_LONG,
     USER_AGENT,
     Answer,
     check_headers,
@@ -151,7 +152,7 @@ def _decoded(body: bytes, response: httpx.Response) -> bytes:
 
 def _too_large(response: httpx.Response) -> AmbiguousError:
     text = f"the answer is longer than {MAX_ANSWER_BYTES} bytes"
-    return AmbiguousError(text, kind="answer_too_large", status=response.status_code)
+    return AmbiguousError(text, kind=TOO_LONG, status=response.status_code)
 
 
 def _broken(why: str, response: httpx.Response) -> AmbiguousError:

@@ -32,6 +32,7 @@ from pipeline.uploader.transport import (
     IDLE_SECONDS,
     MAX_ANSWER_BYTES,
     OVERALL_FACTOR,
+    TOO_LONG,
     USER_AGENT,
     Answer,
     check_headers,
@@ -142,7 +143,7 @@ async def _read_body(response: Response) -> bytes:
         if size > MAX_ANSWER_BYTES:
             raise AmbiguousError(
                 f"the answer is longer than {MAX_ANSWER_BYTES} bytes",
-                kind="answer_too_large",
+                kind=TOO_LONG,
                 status=response.status,
             )
         chunks.append(chunk.to_bytes())

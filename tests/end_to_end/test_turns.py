@@ -265,6 +265,28 @@ def test_what_lists_show_later_than_anybody_waits_is_not_sent_again(importer: Im
         assert calls(emulator)[TURN] == 6
 
 
+def test_turns_and_spans_too_long_for_one_answer_are_read_in_smaller_pages(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    """A list of them is longer than the answers that are read."""
+    long = "x" * 900_000
+    rows = [talk(0, turn, output=f"answer {turn} {long}") for turn in range(25)]
+    for row in rows:
+        for one in row["observations"]:
+            one["output"] = long
+    lost = {"do": "reset_after_commit"}
+    emulator.set_faults(
+        [
+            {"match": TURN, "when": {"between": [20, 20]}, **lost},
+            {"match": SPANS, "when": {"between": [8, 8]}, **lost},
+        ]
+    )
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    result = importer.run_here(source, **(QUICK | {"upload__timeout_seconds": 20}))
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
+    assert importer.run(verb="verify").code == 0
+
+
 def test_a_list_whose_order_changes_from_page_to_page_is_read_whole(importer: Importer) -> None:
     """Turns of a batch have one time of creation, and a database may give equals in any order."""
     with running_emulator(options={"equal_times_order": "changing", "max_list_limit": 70}) as emulator:
