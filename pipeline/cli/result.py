@@ -45,6 +45,8 @@ _DETAIL = {
     "parts_missing": "of them lack parts that earlier runs read, and were NOT sent: put the files back, or set "
     "assembly.missing_parts: accept",
     "completed": "of them got the turns and spans that they lacked",
+    "unfinished": "of them are there from another ledger, and have not ended: another machine fills them, or they lack "
+    "turns and upload.on_existing: complete brings them",
     "recreated": "of them were made anew, in the place of the old ones",
     "turns_differ": "of them hold other turns on the server than the trace, and these were NOT changed: --on-change "
     "update makes them equal",

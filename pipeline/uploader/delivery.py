@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from pipeline.clock import Clock
@@ -38,6 +40,7 @@ from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.questions import ask
 from pipeline.uploader.retry import backoff_seconds
+from pipeline.uploader.showing import pause_seconds
 from pipeline.uploader.standing import Standing
 
 End = Callable[..., Settlement]
@@ -88,8 +91,8 @@ class Delivery:
         self._clock = clock
         self._chance = chance
         self._exists_share = 0.0
-        self.successors = 0
-        """How many wait for an earlier state of their session to be settled."""
+        self.idle = 0
+        """How many wait for somebody else: an earlier state of their session, or another machine."""
         self._gone: dict[str, asyncio.Task[bool]] = {}
         """Versions that earlier intents named, and the question whether they were deleted since."""
 
@@ -133,11 +136,11 @@ class Delivery:
 
     async def _wait_for(self, journey: Journey, predecessor: asyncio.Future[Settlement | None]) -> Settlement | None:
         self._attempts.leave_place(journey)
-        self.successors += 1
+        self.idle += 1
         try:
             return await asyncio.shield(predecessor)
         finally:
-            self.successors -= 1
+            self.idle -= 1
 
     async def _create(self, journey: Journey) -> Settlement:
         custom_id, version_id = journey.send.custom_id, journey.version_id
@@ -423,10 +426,39 @@ class Delivery:
             case Whose.SAME_CONTENT | Whose.FOREIGN if session.content and self._config.on_existing == "complete":
                 journey.send = journey.send._replace(state="existing")
                 return await self._add_to(journey, found, self._end_of_update(journey))
+            case Whose.SAME_CONTENT if not await self._has_ended(journey, found):
+                error = AmbiguousError(
+                    "another ledger made it, and it has not ended: if no other machine is filling it, it lacks turns "
+                    "or spans, and upload.on_existing: complete brings them",
+                    kind="unfinished",
+                )
+                return journey.ended(self._clock, Outcome.UNKNOWN, error=error)
             case Whose.SAME_CONTENT:
                 return journey.ended(self._clock, Outcome.EXISTING, session_id=found.id)
             case Whose.FOREIGN:
                 return journey.ended(self._clock, Outcome.EXISTING, kind="other_payload", session_id=found.id)
+
+    async def _has_ended(self, journey: Journey, found: StoredSession) -> bool:
+        """Is all there that the trace says? The end is what comes last; whoever fills it gets some time."""
+        content = journey.send.session.content
+        if content is None or content.finish is None:
+            return True
+        until = self._clock.now() + self._config.lookup_seconds
+        times = 0
+        self.idle += 1
+        try:
+            while found.status == Status.PENDING:
+                left = until - self._clock.now()
+                if left <= 0:
+                    return False
+                self._attempts.leave_place(journey)
+                await self._clock.sleep(pause_seconds(times, left))
+                times += 1
+                with contextlib.suppress(TransientError, RejectedError):
+                    found = await self._attempts.ask(journey, partial(self._client.get_session, found.id))
+        finally:
+            self.idle -= 1
+        return True
 
     async def _give_up(self, journey: Journey, outcome: Outcome, error: TraceImportError) -> Settlement:
         """Rejected or failed, unless an attempt may have been stored: then only a look-up can tell."""

@@ -246,7 +246,7 @@ class Uploader:
     def _would_fill(self, waiting: int) -> bool:
         """Could anything still join the sessions that wait for their check?"""
         is_all = self._is_all_taken and not self._queue and not self._intended
-        return not (is_all and len(self._tasks) - self._delivery.successors <= waiting) and not self._wants_room
+        return not (is_all and len(self._tasks) - self._delivery.idle <= waiting) and not self._wants_room
 
     async def _withdraw(self) -> None:
         """What was written down and did not leave is not in flight."""

@@ -611,6 +611,27 @@ def test_two_machines_on_one_conversation_double_no_turn(
         assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 3)
 
 
+def test_a_half_of_a_ledger_that_is_lost_is_told_and_can_be_completed(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    """Its session is there with its mark, and as good as the trace, but for its turns."""
+    other = Importer(importer.home / "other", emulator.url, extent="full")
+    emulator.set_faults([{"match": TURN, "when": {"after": 2}, "do": "hang"}])
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 3))
+    settings = importer.home / "c.yaml"
+    settings.write_text("source: {session_per: conversation}")
+    process = other.start(source, options=[str(settings)])
+    wait_until(lambda: calls(emulator)[TURN] > 2)
+    end(process, signal.SIGKILL)
+    emulator.set_faults([])
+    result = importer.run_here(source, **QUICK)
+    summary = read_summary(result.folder)
+    assert (summary["details"], summary["exit_code"]) == ({"unknown": {"unfinished": 1}}, 4)
+    result = importer.run_here(source, **QUICK, upload__on_existing="complete")
+    assert read_summary(result.folder)["details"] == {"existing": {"completed": 1}}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
+
+
 def test_a_session_of_somebody_else_is_completed_where_that_is_said(
     importer: Importer, emulator: RunningEmulator
 ) -> None:
