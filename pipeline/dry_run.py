@@ -103,6 +103,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             redacted=job.redaction.counts,
         )
         requests = foretold.requests + PREFLIGHT_REQUESTS + (config.extent != "session")
+        requests += config.target.product_id is not None  # whether the list of its versions is whole
         summary |= {
             "sends": dict(kinds),
             "requests": requests,
@@ -122,7 +123,8 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
 
 
 def _sample(config: Config, send: Send, ledger_id: str) -> dict[str, Any]:
-    version_id = send.version_id or config.target.version_id or "(the newest of the product)"
+    of_target = "(the newest of the product)" if config.target.product_id else "(no target is named: a run needs one)"
+    version_id = send.version_id or config.target.version_id or of_target
     session = send.session
     if len(session.metadata) > LONGEST_SHOWN:
         session = replace(session, metadata=json.dumps({"not_shown": f"{len(session.metadata)} bytes"}).encode())

@@ -246,9 +246,9 @@ def _print_ids(summary: dict[str, Any], say: Say) -> None:
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
     say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
     if summary["sessions"]:
-        what = ("traces", "turns", "spans", "sessions")
-        traces, turns, spans, sessions = (f"{summary[name]:,} {name}" for name in what)
-        say(f"  {traces} with {turns} and {spans} make {sessions}")
+        kinds = {"session": (), "turns": ("turns",)}.get(summary["import"], ("turns", "spans"))
+        held = " and ".join(f"{summary[name]:,} {name}" for name in kinds)
+        say(f"  {summary['traces']:,} traces{held and f' with {held}'} make {summary['sessions']:,} sessions")
     if summary["records_repaired"]:
         say(
             f"  {summary['records_repaired']:,} records had values replaced or cut "

@@ -17,6 +17,7 @@ from pipeline.uploader.pacing import Pace
 from pipeline.uploader.places import Places
 from pipeline.uploader.questions import ask_until_answered
 from pipeline.uploader.retry import MAX_REFUSALS, RetryBudget, backoff_seconds
+from pipeline.uploader.showing import pause_seconds
 
 T = TypeVar("T")
 NOT_STORED, CONFLICT, TOO_LARGE = 429, 409, 413
@@ -137,6 +138,14 @@ class Attempts:
             if self.is_used_up(journey):
                 raise failed
             await self.wait(journey, failed)
+
+    async def pause(self, times: int, left: float) -> None:
+        """Before one looks again whether something has come to light; see pause_seconds."""
+        self._counts.in_doubt += 1
+        try:
+            await self._clock.sleep(pause_seconds(times, left))
+        finally:
+            self._counts.in_doubt -= 1
 
     def is_used_up(self, journey: Journey) -> bool:
         """Has this step had all the attempts and all the time that it may have?"""

@@ -23,7 +23,7 @@ from pipeline.uploader.client import Client, StoredSession, is_gone
 from pipeline.uploader.content_api import CLOSED, ContentApi, StoredTurn
 from pipeline.uploader.journey import Journey
 from pipeline.uploader.pages import all_pages
-from pipeline.uploader.showing import pause_seconds, shows_until
+from pipeline.uploader.showing import shows_until
 from pipeline.uploader.spans import Spans
 from pipeline.uploader.standing import Standing, StoredTurns, standing_of
 
@@ -265,7 +265,7 @@ class Contents:
             left = until - self._clock.now()
             if len(standing.ids) >= count or standing.others or left <= 0:
                 return standing
-            await self._clock.sleep(pause_seconds(times, left))
+            await self._attempts.pause(times, left)
             times += 1
 
     def _lookup_until(self) -> float:

@@ -16,6 +16,8 @@ class Counts:
     retries: int = 0
     throttled: int = 0
     bytes_sent: int = 0
+    in_doubt: int = 0
+    """Sessions that wait at present for what may have been sent to come to light."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
 
     def traffic(self) -> Traffic:

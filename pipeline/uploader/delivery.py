@@ -40,7 +40,6 @@ from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
 from pipeline.uploader.questions import ask
 from pipeline.uploader.retry import backoff_seconds
-from pipeline.uploader.showing import pause_seconds
 from pipeline.uploader.standing import Standing
 
 End = Callable[..., Settlement]
@@ -452,7 +451,7 @@ class Delivery:
                 if left <= 0:
                     return False
                 self._attempts.leave_place(journey)
-                await self._clock.sleep(pause_seconds(times, left))
+                await self._attempts.pause(times, left)
                 times += 1
                 with contextlib.suppress(TransientError, RejectedError):
                     found = await self._attempts.ask(journey, partial(self._client.get_session, found.id))

@@ -21,7 +21,7 @@ from pipeline.uploader.client import MAX_IDS_PER_QUERY, is_gone
 from pipeline.uploader.content_api import ContentApi, RefusedSpan, StoredSpan
 from pipeline.uploader.journey import Journey
 from pipeline.uploader.pages import all_pages
-from pipeline.uploader.showing import pause_seconds, shows_until
+from pipeline.uploader.showing import shows_until
 from pipeline.uploader.standing import Standing
 
 REFUSED_SHOWN = 10
@@ -246,7 +246,7 @@ class Spans:
             left = until - self._clock.now()
             if left <= 0 or all(place in seen for place in (all_spans(wanted.turns) if places is None else places)):
                 return seen
-            await self._clock.sleep(pause_seconds(times, left))
+            await self._attempts.pause(times, left)
             times += 1
 
     def _questions(
