@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,8 +20,11 @@ from pipeline.readers.opening import Place
 from pipeline.readers.places import mark_of
 from pipeline.units import LOST, mapper_of, units_of
 
+log = logging.getLogger(__name__)
 SAMPLE_RECORDS = 50
 SAMPLE_BYTES = 1_000_000
+DOUBTED_FILES = 20
+"""Of the files whose format is given, so many are looked at all the same: a wrong one may take them, and lose much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,9 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
     has_id_expression = config.source.format == "custom" and "id" in config.mapping.trace
     doubts = []
     has_known = is_any_done
-    for place in places:
-        is_asked = configured is None or configured.piece_of is not None or has_id_expression
+    for number, place in enumerate(places):
+        is_doubted = configured is not None and config.source.format != "custom" and number < DOUBTED_FILES
+        is_asked = configured is None or configured.piece_of is not None or has_id_expression or is_doubted
         sample = _sample(place, config) if is_asked else []
         if configured is None:
             guess = _detect(sample, mappers.values())
@@ -60,6 +65,8 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
             guess = Guess(configured, *configured.detect([record.data for record in sample]))
         else:
             guess = Guess(configured, 1.0, "as configured")
+            if is_doubted:
+                _warn_of_another_format(place, sample, configured)
         mapper = guess.mapper if guess.is_sure else None
         why_not = "" if guess.is_sure or not sample else guess.reason if has_id_expression else doubt(guess)
         if mapper is None and why_not:
@@ -79,6 +86,17 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
         )
     if doubts and not has_known:
         raise UsageError("\n".join(doubts[:5]))
+
+
+def _warn_of_another_format(place: Place, sample: Sequence[Record], configured: Mapper) -> None:
+    data = [record.data for record in sample]
+    guess = detect_format(data, installed_mappers().values())
+    seems = guess.mapper.name if guess.mapper is not None and guess.is_sure else configured.name
+    if seems != configured.name and configured.detect(data).confidence < guess.confidence:
+        log.warning(
+            "another_format: %s looks like %s (%.2g: %s), and is read as %s, as configured",
+            *(place, seems, guess.confidence, guess.reason, configured.name),
+        )
 
 
 def configured_mapper(config: Config) -> Mapper | None:

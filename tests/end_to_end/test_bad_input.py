@@ -208,3 +208,20 @@ def test_an_empty_path_is_a_usage_error(importer: Importer, path: str) -> None:
     config.write_text(f"source: {{paths: ['{path}']}}\ntarget: {{version_id: ver_123}}\n")
     done = importer.run(options=[str(config)])
     assert (done.code, "c.yaml: source.paths: empty path" in done.err) == (2, True)
+
+
+def test_a_format_that_is_given_and_does_not_fit_is_told(importer: Importer) -> None:
+    """Rows of one tool may pass for another's, without what was said in them."""
+    run = {
+        "id": "r-1",
+        "trace_id": "r-1",
+        "name": "chain",
+        "run_type": "chain",
+        "dotted_order": "20260822T080000000000Zr-1",
+    }
+    run |= {"start_time": "2026-08-22T08:00:00", "end_time": "2026-08-22T08:00:01"}
+    run |= {"inputs": {"question": "Where is it?"}, "outputs": {"answer": "On its way."}, "session_name": "shop"}
+    source = write_jsonl(importer.home / "a.jsonl", [run])
+    told = importer.run(source, verb="plan", options=["--format", "langfuse"])
+    assert "a.jsonl looks like langsmith" in told.err
+    assert "looks like" not in importer.run(source, verb="plan", options=["--format", "langsmith"]).err
