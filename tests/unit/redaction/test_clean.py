@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -84,7 +84,7 @@ def marked_value(hint: Any, text: str) -> Any:
     parts = typing.get_args(hint)
     if hint in (bool, int, float) or (parts and set(parts) <= {int, float, type(None)}):
         return 1
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) in (tuple, Sequence):
         return (marked(parts[0]) if parts[0] in (Turn, Span) else text,)
     if typing.get_origin(hint) is Mapping:
         return {text: 3 if parts[1] is int else [text]}
