@@ -5,6 +5,7 @@ It is filled once, and read by any thread after that. The file has no name, and 
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import tempfile
@@ -97,7 +98,7 @@ class OnDisk(Sequence[T]):
         self._unwritten += encoded
         self._last = None
         if len(self._unwritten) >= BUFFER_BYTES:
-            self._write()
+            self.flush()
 
     def extend(self, items: Iterable[T]) -> None:
         """Add them at the end."""
@@ -124,7 +125,8 @@ class OnDisk(Sequence[T]):
         item: T = self._codec.decode(encoded)
         return item
 
-    def _write(self) -> None:
+    def flush(self) -> None:
+        """Nothing of it waits in memory any more."""
         with memoryview(self._unwritten) as view:
             done = 0
             try:
@@ -136,6 +138,8 @@ class OnDisk(Sequence[T]):
         self._unwritten = bytearray()
 
     def _cannot(self, error: OSError) -> StoppedError:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return StoppedError("too many files are open for long conversations; raise `ulimit -n` and run again")
         return StoppedError(
             f"{self.folder}: cannot keep a long conversation on disk ({error.strerror}); make room, run again"
         )
@@ -157,4 +161,7 @@ def beside(sequence: Sequence[Any], codec: Codec = ANYTHING) -> Filling[Any]:
 
 def filled(sequence: Filling[T]) -> Sequence[T]:
     """Nothing is added any more: a list becomes a tuple."""
-    return tuple(sequence) if isinstance(sequence, list) else sequence
+    if isinstance(sequence, list):
+        return tuple(sequence)
+    sequence.flush()
+    return sequence

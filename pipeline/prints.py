@@ -47,6 +47,11 @@ def figures_print(fields: Mapping[str, Any]) -> bytes:
     return hashlib.blake2b(json_text.encode(told), digest_size=8).digest()
 
 
+def said_of(prints: bytes) -> list[bytes]:
+    """Of such prints, for each turn what was asked and answered."""
+    return [prints[start : start + SAID_BYTES] for start in range(0, len(prints), PRINT_BYTES)]
+
+
 def span_id(turn_id: str, span: SpanImport, generation: int = 0) -> str:
     """The id that a span gets, of the form that Galtea's SDK gives (api-contract 5.1).
 

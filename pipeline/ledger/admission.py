@@ -53,7 +53,7 @@ class Known(NamedTuple):
     is_changing: int
     """A change of it was begun, and nobody knows how far it came."""
     sent_by: int | None
-    """The run that may have sent something of it that nobody has seen answered."""
+    """The process that may have sent something of it and not seen the answer."""
 
 
 class Policy(NamedTuple):

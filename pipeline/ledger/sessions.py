@@ -489,9 +489,11 @@ class SessionLedger:
 
     # --- sending ------------------------------------------------------------------------------------------
 
-    def intend(self, sends: Sequence[Send], version_id: str) -> None:
-        """Write that these are about to leave, and where to: before their first byte does."""
+    def intend(self, sends: Sequence[Send], version_id: str, alive_at: str | None = None) -> None:
+        """Write that these are about to leave, where to and when: before their first byte does."""
         with self._database.transaction() as connection:
+            if alive_at is not None:
+                self._note_alive(connection, alive_at)
             connection.executemany(
                 "UPDATE session SET state = 'sent', version_id = ? "
                 "WHERE id = ? AND state NOT IN ('created', 'existing')",
@@ -529,15 +531,16 @@ class SessionLedger:
         with self._database.transaction() as connection:
             self._note_alive(connection, alive_at)
             connection.executemany(
-                "UPDATE session SET sent_by = ? WHERE id = ?", [(self._process, row) for row in rows]
+                "UPDATE session SET sent_by = ?, "
+                "state = CASE WHEN state IN ('created', 'existing') THEN state ELSE 'sent' END WHERE id = ?",
+                [(self._process, row) for row in rows],
             )
 
     def _note_alive(self, connection: sqlite3.Connection, alive_at: str) -> None:
-        if self._process is None:
-            query = "INSERT INTO process (run, alive_at) VALUES (?, ?)"
-            self._process = connection.execute(query, (self._run, alive_at)).lastrowid
-        else:
-            connection.execute("UPDATE process SET alive_at = ? WHERE number = ?", (alive_at, self._process))
+        update = "UPDATE process SET alive_at = ? WHERE number = ?"
+        if not connection.execute(update, (alive_at, self._process)).rowcount:  # its first word, if that stands
+            insert = "INSERT INTO process (run, alive_at) VALUES (?, ?)"
+            self._process = connection.execute(insert, (self._run, alive_at)).lastrowid
 
     def settle(
         self,

@@ -17,8 +17,6 @@ _STATE_OF = {
     Outcome.FAILED: "failed",
     Outcome.UNKNOWN: "unknown",
 }
-Doubt = Literal["none", "same", "new"]
-"""Whether something that was sent may come to light later: no; as before this process; yes, of this process."""
 _LEFT_ALONE = frozenset(["turns_differ", "other_payload", UPDATE_REJECTED])
 SETTLE_ENTRY = (
     "UPDATE entry SET outcome = ?, session_id = ?, http_status = ?, attempts = attempts + ?, error_kind = ?, "
@@ -103,13 +101,18 @@ class Settlement(NamedTuple):
     first_sent_at: str | None = None
     settled_at: str | None = None
     latency_ms: float | None = None
-    doubt: Doubt = "none"
+    is_begun: bool = False
+    """The ledger knows that turns or spans of it were sent."""
+    is_clear: bool = True
+    """Nothing that was sent can come to light any more; else the row says who sent it, as before."""
     stored_turns: int = 0
     """So many of its turns the API has said it stored."""
     refused_spans: str | None = None
     """Which spans the API did not take, and why."""
     refused_all_spans: str | None = None
     """Why, where it took none."""
+    has_stored_spans: bool = False
+    """It took some."""
 
     @property
     def is_refused(self) -> bool:
@@ -146,7 +149,7 @@ class Change(NamedTuple):
     is_left_alone: bool
     """Nothing of the change was sent, or it was refused as a whole: it was never begun."""
     has_refused_spans: bool
-    doubt: Doubt
+    is_clear: bool
     is_underway: bool
     """It did not come to its end; how far it came is written down."""
 
@@ -176,8 +179,10 @@ def change_of(done: Settlement) -> Change:
         done.is_applied,
         is_left_alone and done.send.state in SETTLED_STATES,
         done.refused_spans is not None,
-        done.doubt,
-        done.outcome in (Outcome.PENDING, Outcome.FAILED, Outcome.UNKNOWN) and done.send.session.content is not None,
+        done.is_clear,
+        done.outcome in (Outcome.PENDING, Outcome.FAILED, Outcome.UNKNOWN)
+        and done.send.session.content is not None
+        and (done.is_begun or done.send.action != "replace"),  # else the row tells of the older state
     )
 
 
@@ -225,8 +230,8 @@ def settle_session(change: Change) -> str:
         columns.append("is_changing = ?")
     if change.is_underway:
         columns.append("turn_prints = CASE WHEN state IN ('created', 'existing') THEN turn_prints ELSE ? END")
-    if change.doubt != "new":
-        columns.append("sent_by = ?")
+    if change.is_clear:
+        columns.append("sent_by = NULL")
     return f"UPDATE session SET {', '.join(columns)} WHERE id = ?"
 
 
@@ -252,8 +257,6 @@ def session_values(done: Settlement, change: Change, run: int) -> list[Any]:
         values.append(done.send.before.is_changing)
     if change.is_underway:
         values.append(_stored_prints(done))
-    if change.doubt != "new":
-        values.append(done.send.before.sent_by if change.doubt == "same" else None)
     values.append(done.send.row)
     return values
 

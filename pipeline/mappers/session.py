@@ -48,6 +48,8 @@ MAX_LISTS_BYTES = 10_485_760
 """Of what is listed by trace and by turn. The limit of a session's metadata is unknown; this is a span's (api-contract
 5.1), and an answer that holds it can be read."""
 _ROOM_FOR_NUMBER = 12
+ON_DISK_FLAT_BYTES = 200_000
+"""What a sequence on disk counts for in itself: few of them may wait, for each has an open file."""
 ON_DISK_BYTES = 100
 """What a turn or record on disk costs in memory, about: its place, its prints, the id that it gets."""
 # fmt: off
@@ -57,7 +59,7 @@ _OWN_KEYS = (
 )
 # fmt: on
 _own_values = attrgetter(*_OWN_KEYS)
-_RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "trace_import", *_OWN_KEYS, *TURN_KEYS])
+_RESERVED = frozenset(["trace_id", "custom_id", "repaired", "cut", "left_out", "trace_import", *_OWN_KEYS, *TURN_KEYS])
 
 SessionMapper = Callable[..., SessionImport]
 NOTHING_MENDED = Mended(0, {})
@@ -248,11 +250,12 @@ def _serialise(
     else:
         context_bytes, in_context = _serialised_context(trace, written, own_context)
     most = None
+    left_out: dict[str, int] = {}
     if type(trace.turns) is OnDisk:
         most = _most_items(metadata)
-        left_out = {key: len(value) - most for key, value in metadata.items() if isinstance(value, OnDisk)}
-        if left_out := {key: count for key, count in left_out.items() if count > 0}:
-            metadata.setdefault("left_out", left_out)
+        longer = {key: len(value) - most for key, value in metadata.items() if isinstance(value, OnDisk)}
+        if left_out := {key: count for key, count in longer.items() if count > 0}:
+            metadata["left_out"] = left_out
     metadata_bytes, in_metadata = _encode_metadata(metadata, most)
     cuts = mended.cut
     if len(context_bytes) > max_value_bytes or len(metadata_bytes) > max_value_bytes:
@@ -271,7 +274,7 @@ def _serialise(
         if cuts:
             metadata["cut"] = cuts
         metadata_bytes, _ = _encode_metadata(metadata, most)
-    return context_bytes, metadata_bytes, is_mended or "left_out" in metadata
+    return context_bytes, metadata_bytes, is_mended or bool(left_out)
 
 
 def _most_items(metadata: Mapping[str, Any]) -> int:
@@ -302,14 +305,18 @@ def _encode_metadata(metadata: dict[str, Any], most: int | None) -> tuple[bytes,
 
 
 def _size_of_parts(parts: Sequence[Part]) -> int:
-    return ON_DISK_BYTES * len(parts) if type(parts) is OnDisk else sum([len(part.raw) for part in parts])
+    return (
+        ON_DISK_FLAT_BYTES + ON_DISK_BYTES * len(parts)
+        if type(parts) is OnDisk
+        else sum([len(part.raw) for part in parts])
+    )
 
 
 def _size(content: Content | None) -> int:
     if content is None:
         return 0
     if type(content.turns) is OnDisk:
-        return ON_DISK_BYTES * len(content.turns)
+        return ON_DISK_FLAT_BYTES + ON_DISK_BYTES * len(content.turns)
     turns = sum([len(turn.body) + 500 for turn in content.turns])
     return turns + sum([len(span.body) + 300 for turn in content.turns for span in turn.spans])
 

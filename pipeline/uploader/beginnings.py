@@ -23,6 +23,11 @@ class Beginnings:
             self._next.add_done_callback(_see)
         await asyncio.shield(self._next)
 
+    async def written(self) -> None:
+        """Returns when nothing is left to be written down."""
+        while self._next is not None or (self._going_on is not None and not self._going_on.done()):
+            await asyncio.wait([task for task in (self._going_on, self._next) if task is not None])
+
     async def _commit(self, going_on: asyncio.Task[None] | None) -> None:
         if going_on is not None:
             await asyncio.wait([going_on])

@@ -12,7 +12,7 @@ import orjson
 from pipeline.errors import AmbiguousError, FatalError, RejectedError, TransientError
 from pipeline.prints import figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
-from pipeline.uploader.client import Client
+from pipeline.uploader.client import Client, QueryTooLongError
 from pipeline.uploader.pages import PageSize
 from pipeline.uploader.transport import Answer
 
@@ -204,15 +204,17 @@ class ContentApi:
             )
 
     async def _page(self, path: str, of: str, offset: int, size: PageSize, shape: Any) -> Any:
-        """One page; more questions only where the limit is too high for the API, perhaps, or for the answer."""
-        while True:
-            limit = size.limit
-            query = f"{path}?{of}&sort=createdAt,asc&limit={limit}&offset={offset}"
-            try:
-                return self._read(await self._client.send("GET", query, None), shape)
-            except (RejectedError, TransientError) as error:
-                if not size.lower(error, asked=limit):
-                    raise
+        """One page. Where the limit is perhaps too high for the API, or for its answer, QueryTooLongError: again."""
+        limit = size.limit
+        query = f"{path}?{of}&sort=createdAt,asc&limit={limit}&offset={offset}"
+        try:
+            return self._read(await self._client.send("GET", query, None), shape)
+        except (RejectedError, TransientError) as error:
+            if size.lower(error, asked=limit):
+                raise QueryTooLongError(str(error), kind=error.kind, status=error.status) from error
+            if isinstance(error, RejectedError) and limit < size.asked:
+                size.keep()
+            raise
 
     def _own(self, created: Sequence[_CreatedTurn], session_id: str) -> list[str]:
         for turn in created:

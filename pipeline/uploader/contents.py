@@ -15,7 +15,7 @@ from pipeline.clock import Clock
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, RejectedError, TraceImportError
 from pipeline.models import Content
-from pipeline.prints import FIGURES
+from pipeline.prints import FIGURES, said_of
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
 from pipeline.uploader.batches import MAX_BATCH_TURNS, next_turns
 from pipeline.uploader.checks import Checks
@@ -85,12 +85,19 @@ class Contents:
         knows_all = not is_in_doubt and journey.send.action != "replace"
         rewrites = 0 if not may_rewrite else before.turns if knows_all else len(content.turns)
         stored = min(before.turns, len(content.turns))
-        standing = await self._read_until(journey, session_id, stored, self._lookup_until(), rewrites=rewrites)
+        standing = await self._read_until(
+            journey,
+            session_id,
+            stored,
+            self._lookup_until(),
+            enough=len(content.turns) if is_in_doubt else stored,
+            rewrites=rewrites,
+        )
         until = shows_until(journey, self._config, self._clock)
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
-            wanted = [turn.print for turn in content.turns] if standing.stale else []
+            wanted = said_of(content.prints) if standing.stale else []
             said = frozenset(wanted) if len(standing.ids) >= stored else None
 
             def is_as_sent(place: int) -> bool:
@@ -247,10 +254,14 @@ class Contents:
         count: int,
         until: float,
         *,
+        enough: int | None = None,
         known: Sequence[str] = (),
         rewrites: int = 0,
     ) -> Standing:
-        """How the turns stand once `count` of them show, or the time is over. `known`, `rewrites`: see standing_of."""
+        """How the turns stand once `count` of them show, or the time is over.
+
+        `enough`: where more than `count` may be there (all_pages); `known`, `rewrites`: see standing_of.
+        """
         wanted = _content_of(journey).turns
 
         async def page(offset: int) -> list[StoredTurn]:
@@ -259,7 +270,7 @@ class Contents:
         times = 0
         while True:
             stored = StoredTurns()
-            async for found in all_pages(page, self._api.turns_page, enough=count):
+            async for found in all_pages(page, self._api.turns_page, enough=count if enough is None else enough):
                 stored.add([turn for turn in found if turn.session_id == session_id])
             standing = standing_of(stored, wanted, known=known, rewrites=rewrites)
             left = until - self._clock.now()

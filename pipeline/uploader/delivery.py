@@ -29,6 +29,7 @@ from pipeline.ledger.admission import (
 from pipeline.ledger.settling import Before, Settlement, before_of
 from pipeline.models import Outcome, Status
 from pipeline.payload import create_body, update_body
+from pipeline.prints import PRINT_BYTES
 from pipeline.uploader.attempts import Attempts
 from pipeline.uploader.attribution import Whose, whose
 from pipeline.uploader.client import Client, Created, StoredSession, is_gone
@@ -487,5 +488,8 @@ def _may_be_there(journey: Journey) -> bool:
 def _after(earlier: Settlement | None, before: Before) -> Before:
     """What the server holds of a session once an earlier state of it, of the same input, is settled."""
     if earlier is None or not earlier.is_applied or earlier.refused_spans is not None:
+        content = earlier.send.session.content if earlier is not None else None
+        if earlier is not None and content is not None and earlier.stored_turns:
+            before = before._replace(prints=content.prints[: PRINT_BYTES * earlier.stored_turns])
         return before._replace(spans_sha256=SPANS_UNKNOWN)
     return before_of(earlier.send.session)

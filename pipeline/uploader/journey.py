@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.clock import Clock, iso
 from pipeline.errors import TraceImportError, TransientError
 from pipeline.ledger.admission import SETTLED_STATES
-from pipeline.ledger.settling import Doubt, Send, Settlement
+from pipeline.ledger.settling import Send, Settlement
 from pipeline.models import Outcome
 
 
@@ -45,6 +45,8 @@ class Journey:
     refused_spans: str | None = None
     refused_all_spans: str | None = None
     """Why, where the API took none."""
+    has_stored_spans: bool = False
+    """It took some."""
     is_begun: bool = False
     """The ledger knows that turns or spans are sent."""
     has_written: bool = False
@@ -93,14 +95,15 @@ class Journey:
             latency_ms=self.latency_ms,
             refused_spans=self.refused_spans,
             refused_all_spans=self.refused_all_spans,
-            doubt=self._doubt(is_applied),
+            has_stored_spans=self.has_stored_spans,
+            is_begun=self.is_begun,
+            is_clear=self._is_clear(is_applied),
             stored_turns=self.stored_turns,
         )
 
-    def _doubt(self, is_applied: bool) -> Doubt:
-        if is_applied:
-            return "none"
-        if not self.has_written:
-            return "same"
+    def _is_clear(self, is_applied: bool) -> bool:
+        """Can nothing that was sent come to light any more? What an earlier process sent, or an older state, may."""
+        if is_applied or not self.has_written:
+            return is_applied
         # Of one that was settled the ledger keeps what it held then, and not how far its change has come.
-        return "new" if self.is_doubtful or self.send.state in SETTLED_STATES else "none"
+        return not (self.is_doubtful or self.send.state in SETTLED_STATES)

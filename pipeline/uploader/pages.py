@@ -30,7 +30,7 @@ class PageSize:
     """How many rows of one list the API gives at most, as far as that has shown."""
 
     def __init__(self, asked: int) -> None:
-        self.limit = asked
+        self.asked = self.limit = asked
         """So many are asked for."""
         self._rows = asked
         """The same, or fewer once it has shown that they do not come."""
@@ -47,12 +47,18 @@ class PageSize:
             self._rows = min(self._rows, self.limit)
         return self.limit < asked
 
+    def keep(self) -> None:
+        """It was refused whatever the limit: that was not why."""
+        self.limit = self._rows = self.asked
+
     def is_last(self, rows: int, *, after: int | None, is_enough: bool) -> bool:
         """Does a page of so many rows end the list? `after`: so many the page before it had.
 
         One that is short, and yet the longest that ever came, may have been cut: then what should be there decides.
         """
-        if rows and after is not None and after < self._rows:
+        if rows > self._rows:  # that one had only grown
+            self._rows = self.limit
+        elif rows and after is not None and after < self._rows:
             self._rows = after
         is_short = rows < self._most
         self._most = max(self._most, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from pipeline.errors import FatalError, TraceImportError
 from pipeline.ledger.settling import Settlement
@@ -73,6 +74,11 @@ class Refusals:
     def hold(self, settlement: Settlement) -> None:
         """A session ended as refused; whether that is to be believed will show."""
         self._held.append(settlement)
+
+    def release(self, rows: Collection[int]) -> None:
+        """A newer state of these sessions is sent: how the older one ended is written before it."""
+        self._believed += [item for item in self._held if item.send.row in rows]
+        self._held = [item for item in self._held if item.send.row not in rows]
 
     def break_row(self) -> None:
         """Something was accepted, or the run ends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate, islice
 from typing import TypeAlias
 
@@ -47,6 +47,16 @@ class _Wanted:
         """Those that are not made of the turn and the span alone."""
         self._generations: dict[SpanPlace, int] = {}
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """By id of a turn, which one it is."""
+        return {turn_id: number for number, turn_id in enumerate(self.turn_ids)}
+
+    @cached_property
+    def first_spans(self) -> array[int]:
+        """By turn, how many spans come before it; and how many there are in all."""
+        return array("Q", accumulate((len(turn.spans) for turn in self.turns), initial=0))
+
     def id(self, place: SpanPlace) -> str:
         """The one that it has there, or gets."""
         return self._ids.get(place) or span_id(self.turn_ids[place.turn], span_at(self.turns, place))
@@ -82,9 +92,7 @@ class _Seen:
 
     def __init__(self, wanted: _Wanted) -> None:
         self._wanted = wanted
-        self._turns = {turn_id: number for number, turn_id in enumerate(wanted.turn_ids)}
-        self._first = array("Q", accumulate((len(turn.spans) for turn in wanted.turns), initial=0))
-        """By turn, how many spans come before it."""
+        self._turns, self._first = wanted.numbers, wanted.first_spans
         self._there = bytearray(self._first[-1])
         self._marks: dict[int, dict[str, int]] = {}
         """By turn, by mark, the place there; of the turns that were seen last."""
@@ -179,6 +187,7 @@ class Spans:
                 answers = [RefusedSpan(place, str(error)) for place in range(len(batch))]
             missing = missing[len(batch) :]
             journey.begin_step()
+            journey.has_stored_spans |= len(answers) < len(batch)
             if answers:
                 reasons = {batch[answer.place]: answer.reason for answer in answers if answer.place < len(batch)}
                 # One that was sent before is refused as being there; so is one whose id a deleted span holds.
@@ -191,7 +200,7 @@ class Spans:
                 missing = [*again, *missing]
                 refused.add({place: reasons[place] for place in lacking if place not in again}, content.turns)
         journey.refused_spans = refused.told() or journey.refused_spans
-        if refused.count and refused.count == content.spans:
+        if refused.count and not journey.has_stored_spans:
             journey.refused_all_spans = refused.first_reason
 
     async def _missing_at_first(
@@ -254,7 +263,7 @@ class Spans:
     ) -> Iterator[tuple[_Question, int]]:
         """That show these, with how many rows there should be; of a session with many turns by turn."""
         if places is None or len(wanted.turns) <= MANY_TURNS:
-            yield partial(self._api.spans, [session_id]), sum([len(turn.spans) for turn in wanted.turns])
+            yield partial(self._api.spans, [session_id]), wanted.first_spans[-1]
             return
         numbers = list(dict.fromkeys(place.turn for place in places))
         for start in range(0, len(numbers), MAX_IDS_PER_QUERY):

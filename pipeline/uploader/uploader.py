@@ -71,7 +71,7 @@ class Uploader:
         self._counts = counts
         self._lookups = Lookups(client, pace, clock, chance, self._counts)
         places = self._places = Places(2 * config.max_at_once, self._start_more)
-        beginnings = Beginnings(self._begin)
+        beginnings = self._beginnings = Beginnings(self._begin)
         attempts = self._attempts = Attempts(
             pace, places, counts, config, clock, chance, lambda: self.is_stopping, beginnings
         )
@@ -163,6 +163,7 @@ class Uploader:
                 await self._moved.wait()
             self._refusals.break_row()
             self._count(self._refusals.take())
+            await self._beginnings.written()
             await self._guarded(self._write())
             if self.is_stopping:
                 await asyncio.wait([intending])
@@ -235,10 +236,12 @@ class Uploader:
 
     def _intend(self, sends: Sequence[Send]) -> None:
         """In the ledger's thread."""
-        self._ledger.intend(sends, self._version_id)
+        self._ledger.intend(sends, self._version_id, iso(self._clock.wall()))
 
     async def _begin(self, rows: list[int]) -> None:
         """Write that turns or spans of these are about to leave."""
+        self._refusals.release(rows)
+        self._count(self._refusals.take())
         if not {settlement.send.row for settlement in self._unwritten}.isdisjoint(rows):
             await self._write()  # how an earlier state of the same row ended, which would say that nothing is open
         await self._in_ledger_thread(self._ledger.begin_content, rows, iso(self._clock.wall()))
@@ -310,10 +313,9 @@ class Uploader:
         self._count([*self._refusals.take(), settlement])
 
     def _note_spans(self, settlement: Settlement) -> None:
-        if settlement.refused_all_spans is None:
-            if settlement.send.session.spans:
-                self._refused_spans.break_row()
-        elif self._refused_spans.see(settlement.refused_all_spans):
+        if settlement.has_stored_spans:
+            self._refused_spans.break_row()
+        elif settlement.refused_all_spans is not None and self._refused_spans.see(settlement.refused_all_spans):
             self.stop(refused_spans_alike(settlement.refused_all_spans))
 
     def _see_refusal(self, error: TraceImportError) -> None:

@@ -592,6 +592,33 @@ def test_one_that_changed_in_the_past(importer: Importer, emulator: RunningEmula
     assert now["langfuse:talk-1"] == ids["langfuse:talk-1"]
 
 
+@pytest.mark.parametrize("stops", [1, 2])
+def test_a_newer_state_that_never_began_leaves_the_doubt_about_the_older_one(
+    importer: Importer, emulator: RunningEmulator, stops: int
+) -> None:
+    """The older one's turn is on the wire when the run is stopped, and comes to light after the run."""
+    late = {"match": TURN, "when": {"first": 1}, "do": {"hang": True, "commit_after_ms": 6000, "after_commit": True}}
+    emulator.set_faults([late])
+    older = make_trace(1, input="Where?", output="Here.", updated_at="2026-08-22 08:00:02.000000")
+    newer = older | {"updated_at": "2026-08-22 09:00:02.000000", "tags": ["a", "b"]}
+    sources = [write_jsonl(importer.home / f"{name}.jsonl", [row]) for name, row in (("a", older), ("b", newer))]
+    patient = QUICK | {"upload__lookup_seconds": 15}
+    settings = importer.home / "c.yaml"
+    settings.write_text("upload: {lookup_seconds: 15, timeout_seconds: 1}")
+    process = importer.start(*sources, options=[str(settings), "--import", "turns"])
+    wait_until(lambda: calls(emulator)[TURN] == 1)
+    for _ in range(stops - 1):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    end(process, signal.SIGINT)
+    emulator.set_faults([])
+    importer.run_here(*sources, **(patient | {"import": "turns", "source__session_per": "trace"}))
+    time.sleep(6)  # whatever was under way has come by then
+    (session,) = emulator.sessions(with_turns=True)
+    assert [turn["actualOutput"] for turn in session["turns"]] == ["Here."]
+    assert session["status"] == "COMPLETED"
+
+
 @pytest.mark.parametrize("on_existing", ["leave", "complete"])
 def test_two_machines_on_one_conversation_double_no_turn(
     importer: Importer, emulator: RunningEmulator, on_existing: str
