@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any
 
 from pipeline import json_text
@@ -27,6 +27,8 @@ FIGURES = (
 )
 _TEXTS = ("status", "error")
 """Those among them that are no numbers."""
+COUNTED = ("latency", "inputTokens", "outputTokens", "cacheReadInputTokens", "tokens", "cost")
+"""Those among them that a server may reckon by itself."""
 PRINT_BYTES = 16
 """Of a turn: both of its prints."""
 SAID_BYTES = 8
@@ -45,6 +47,16 @@ def figures_print(fields: Mapping[str, Any]) -> bytes:
     """8 bytes of what else a turn says, and shows when it is read: how it ended, what it took and cost."""
     told = [_figure(name, fields.get(name)) for name in FIGURES]
     return hashlib.blake2b(json_text.encode(told), digest_size=8).digest()
+
+
+def tell(fields: Mapping[str, Any], figures: bytes) -> bool:
+    """Do these fields tell what was sent, where the server may have added counts, cost or latency of its own?"""
+    added = [name for name in COUNTED if fields.get(name) is not None]
+    return any(
+        figures_print({**fields, **dict.fromkeys(left_out)}) == figures
+        for count in range(len(added) + 1)
+        for left_out in combinations(added, count)
+    )
 
 
 def said_of(prints: bytes) -> list[bytes]:

@@ -12,7 +12,7 @@ import orjson
 
 from pipeline.ledger.settled import Settled
 from pipeline.payload import stored_sha256s
-from pipeline.prints import PRINT_BYTES
+from pipeline.prints import PRINT_BYTES, tell
 from pipeline.uploader.client import StoredSession
 from pipeline.uploader.content_api import CLOSED, StoredTurn
 
@@ -86,11 +86,12 @@ def compare_held(session: Settled, held: Held, *, contents: bool) -> Finding | N
 
     What others added to a session of theirs, which an import completed, is their business.
     """
-    stored = [turn.print + turn.figures for turn in sorted(held.turns, key=lambda turn: turn.place)]
+    turns = sorted(held.turns, key=lambda turn: turn.place)
+    stored = [turn.print + turn.figures for turn in turns]
     prints = session.turn_prints or b""
     wanted = [prints[place : place + PRINT_BYTES] for place in range(0, len(prints), PRINT_BYTES)]
     if contents or len(stored) != len(wanted):
-        told = list(islice(_other_turns(wanted, stored, is_ours=session.state == "created"), PLACES_SHOWN + 1))
+        told = list(islice(_other_turns(wanted, stored, turns, is_ours=session.state == "created"), PLACES_SHOWN + 1))
         if told:
             more = "; and more" if len(told) > PLACES_SHOWN else ""
             return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more)
@@ -144,7 +145,9 @@ def _other_end(session: Settled, stored: StoredSession) -> str | None:
     return None
 
 
-def _other_turns(wanted: Sequence[bytes], stored: Sequence[bytes], *, is_ours: bool) -> Iterator[str]:
+def _other_turns(
+    wanted: Sequence[bytes], stored: Sequence[bytes], turns: Sequence[StoredTurn], *, is_ours: bool
+) -> Iterator[str]:
     """What differs, turn by turn. Each is given by its prints: what was said, and the figures beside it."""
     half = PRINT_BYTES // 2
     said, found = [turn[:half] for turn in wanted], [turn[:half] for turn in stored]
@@ -178,7 +181,7 @@ def _other_turns(wanted: Sequence[bytes], stored: Sequence[bytes], *, is_ours: b
                 yield f"after turn {first + i_end} {come} not ours"
     pairs += zip(range(end, len(said)), range(found_end, len(found)), strict=True)
     for place, there in pairs:
-        if wanted[place] != stored[there]:
+        if wanted[place] != stored[there] and not tell(turns[there].told, wanted[place][half:]):
             yield f"turn {place + 1} has another status or other figures"
 
 

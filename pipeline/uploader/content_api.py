@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from pipeline.errors import AmbiguousError, FatalError, RejectedError, TransientError
-from pipeline.prints import figures_print, turn_print
+from pipeline.prints import FIGURES, figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.client import Client, QueryTooLongError
 from pipeline.uploader.pages import PageSize
@@ -29,7 +29,13 @@ class StoredTurn(NamedTuple):
     place: tuple[int, str, str]
     """Sorts the turns of a session: index, time of creation, id."""
     print: bytes
-    figures: bytes
+    told: Mapping[str, Any]
+    """All else that it tells, as the API shows it."""
+
+    @property
+    def figures(self) -> bytes:
+        """Their print."""
+        return figures_print(self.told)
 
 
 class StoredSpan(NamedTuple):
@@ -137,7 +143,7 @@ class ContentApi:
                 turn.sessionId,
                 (turn.index or 0, turn.createdAt or "", turn.id),
                 turn_print(turn.input, turn.actualOutput),
-                figures_print(msgspec.structs.asdict(turn)),
+                {name: getattr(turn, name) for name in FIGURES},
             )
             for turn in found
         ]

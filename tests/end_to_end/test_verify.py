@@ -162,13 +162,13 @@ def test_a_write_that_shows_late_is_waited_for(importer: Importer, emulator: Run
 
 
 def test_a_run_that_works_is_verified_and_not_disturbed(importer: Importer, emulator: RunningEmulator) -> None:
-    process = importer.start(many(importer, 300), options=["--max-per-second", "100"])
+    process = importer.start(many(importer, 900), options=["--max-per-second", "100"])
     wait_until(lambda: ended(emulator) > 60)
     report = verify_json(importer)
     assert report["sessions"] > 20
     assert report["not_settled"] > 100
     assert end(process).code == 0
-    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 300}
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 900}
 
 
 def test_without_a_ledger_or_a_key_it_says_so(importer: Importer) -> None:

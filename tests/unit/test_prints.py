@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.prints import figures_print
+from pipeline.prints import figures_print, tell
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,18 @@ def test_figures_are_the_same_as_numbers_and_as_texts(sent: dict[str, Any], show
 )
 def test_other_figures_are_others(sent: dict[str, Any], shown: dict[str, Any]) -> None:
     assert figures_print(sent) != figures_print(shown)
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_told"),
+    [
+        ({"status": "GENERATED", "latency": 90, "inputTokens": 7}, True),
+        ({"status": "GENERATED", "latency": 90, "inputTokens": 7, "tokens": 9, "cost": 0.0, "outputTokens": 0}, True),
+        ({"status": "GENERATED", "latency": 91, "inputTokens": 7, "tokens": 9}, False),
+        ({"status": "GENERATED", "latency": 90}, False),
+        ({"status": "FAILED", "latency": 90, "inputTokens": 7}, False),
+    ],
+)
+def test_what_the_server_reckons_by_itself_is_no_other_figure(shown: dict[str, Any], is_told: bool) -> None:
+    sent = figures_print({"status": "GENERATED", "latency": 90, "inputTokens": 7})
+    assert tell(shown, sent) is is_told
