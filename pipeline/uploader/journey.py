@@ -103,7 +103,9 @@ class Journey:
 
     def _is_clear(self, is_applied: bool) -> bool:
         """Can nothing that was sent come to light any more? What an earlier process sent, or an older state, may."""
-        if is_applied or not self.has_written:
-            return is_applied
+        if is_applied:
+            return True
+        if not self.has_written:  # noted, perhaps, and then the run was stopped
+            return self.is_begun and self.send.action != "replace" and self.send.before.sent_by is None
         # Of one that was settled the ledger keeps what it held then, and not how far its change has come.
         return not (self.is_doubtful or self.send.state in SETTLED_STATES)
