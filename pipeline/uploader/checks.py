@@ -10,9 +10,10 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.clock import Clock
-from pipeline.errors import FatalError, RejectedError, TransientError
+from pipeline.errors import RejectedError, TransientError
 from pipeline.uploader.batches import CHECKED_TOGETHER, MAX_CHECKED_TURNS
 from pipeline.uploader.client import QueryTooLongError
 from pipeline.uploader.content_api import ContentApi, StoredTurn
@@ -100,7 +101,16 @@ class Checks:
     def _ask(self, group: list[_Question]) -> None:
         task = asyncio.ensure_future(self._answer(group))
         self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(partial(self._end, group))
+
+    def _end(self, group: list[_Question], task: asyncio.Task[None]) -> None:
+        """Whatever went wrong, a defect too, is told to those who wait for the answer."""
+        self._asking.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        for question in group:
+            if not question.answer.done():
+                question.answer.set_exception(error)
 
     async def _ask_for_page(self, ids: Sequence[str], offset: int) -> list[StoredTurn]:
         return await ask_until_answered(
@@ -133,11 +143,6 @@ class Checks:
                 return
         except (TransientError, RejectedError):
             pass  # each of them will look for itself
-        except FatalError as error:
-            for question in group:
-                if not question.answer.done():
-                    question.answer.set_exception(error)
-            return
         shown: dict[str, list[StoredTurn]] = {}
         for turn in stored:
             shown.setdefault(turn.session_id, []).append(turn)

@@ -143,6 +143,13 @@ def end(process: subprocess.Popen[str], number: signal.Signals | None = None) ->
     return Ended(process.returncode, out, err)
 
 
+@pytest.fixture(scope="module")
+def shared_emulator() -> Iterator[RunningEmulator]:
+    """One process for the tests of a module that empties it before each."""
+    with running_emulator() as running:
+        yield running
+
+
 @pytest.fixture
 def emulator() -> Iterator[RunningEmulator]:
     with running_emulator() as running:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pipeline import load_config, plan_import
 from pipeline.assembly import conversations
-from pipeline.emulator import RunningEmulator, running_emulator
+from pipeline.emulator import RunningEmulator
 from pipeline.mappers import session
 from tests.end_to_end.conftest import Importer, write_jsonl
 from tests.end_to_end.test_turns import QUICK, dialogue, said, talk
@@ -18,12 +17,6 @@ from tests.invariants import check_invariants, check_no_turn_is_doubled
 EXTENT = "full"
 BATCHES = QUICK | {"upload__turns": "batch", "upload__max_at_once": 1}
 TURNS = 3_000
-
-
-@pytest.fixture(scope="module")
-def shared_emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
 
 
 @pytest.fixture

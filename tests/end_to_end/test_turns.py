@@ -8,7 +8,6 @@ import signal
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,12 +96,6 @@ def calls(emulator: RunningEmulator) -> Counter[str]:
         path = "/".join(part if "_" not in part else "*" for part in line["path"].split("?")[0].split("/"))
         found[f"{line['method']} {path}"] += 1
     return found
-
-
-@pytest.fixture(scope="module")
-def shared_emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
 
 
 @pytest.fixture
