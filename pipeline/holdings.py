@@ -11,8 +11,8 @@ from pipeline.ledger.settled import Settled
 from pipeline.target import Target
 from pipeline.uploader.batches import CHECKED_TOGETHER, SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.comparison import Held
-from pipeline.uploader.content_api import ContentApi, StoredTurn
-from pipeline.uploader.pages import all_rows
+from pipeline.uploader.content_api import ContentApi, StoredSpan, StoredTurn
+from pipeline.uploader.pages import all_pages, all_rows
 
 Row = TypeVar("Row")
 
@@ -41,13 +41,42 @@ async def read_held(
     turns: dict[str, dict[str, StoredTurn]] = defaultdict(dict)
     for turn in await all_rows(_asking(target, partial(api.turns, ids)), api.turns_page):
         turns[turn.session_id][turn.id] = turn
-    spans: dict[str, set[str]] = {session.session_id or "": set() for session in sessions if counts_spans(session)}
+    spans = {session.session_id or "": _Spans() for session in sessions if counts_spans(session)}
     if spans:
-        owners = {turn_id: session_id for session_id in spans for turn_id in turns[session_id]}
-        for span in await all_rows(_asking(target, partial(api.spans, list(spans))), api.spans_page):
-            if span.mark is not None and span.turn_id in owners:
-                spans[owners[span.turn_id]].add(span.id)
-    return {id: Held(list(turns[id].values()), len(spans[id]) if id in spans else None) for id in ids}
+        owners = {turn_id: spans[session_id] for session_id in spans for turn_id in turns[session_id]}
+        async for found in all_pages(_asking(target, partial(api.spans, list(spans))), api.spans_page):
+            on_page: set[str] = set()
+            for span in found:
+                if span.turn_id in owners:
+                    owners[span.turn_id].add(span, is_twice=span.id in on_page)
+                on_page.add(span.id)
+    return {
+        id: Held(list(turns[id].values()), *((spans[id].count, spans[id].twice) if id in spans else (None, None)))
+        for id in ids
+    }
+
+
+class _Spans:
+    """Those of one session, counted."""
+
+    def __init__(self) -> None:
+        self._marked: set[str] = set()
+        self._bare: set[str] = set()
+        self.twice: str | None = None
+
+    def add(self, span: StoredSpan, *, is_twice: bool) -> None:
+        """One more. One that stands on two pages is one span; `is_twice`: it stands twice on one."""
+        if span.mark is not None:
+            self._marked.add(span.id)
+        elif span.is_bare:
+            self._bare.add(span.id)
+        if is_twice:
+            self.twice = span.id
+
+    @property
+    def count(self) -> range:
+        """How many an import made."""
+        return range(len(self._marked), len(self._marked) + len(self._bare) + 1)
 
 
 def _asking(target: Target, question: Callable[..., Awaitable[list[Row]]]) -> Callable[[int], Awaitable[list[Row]]]:

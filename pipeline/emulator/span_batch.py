@@ -39,6 +39,8 @@ def check_spans(store: Store, options: Options, spans: list[Any], keep_first: in
     for index, given in enumerate(spans):
         try:
             span = check_span(given, options)
+            if options.span_ids == "own":
+                span = span._replace(id=None)
             session_id = _session_of_turn(store, options, span.turn_id)
             checked.session_id = checked.session_id or session_id
             _check_parent(store, options, span, in_call, index)

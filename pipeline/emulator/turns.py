@@ -74,7 +74,7 @@ def list_turns(store: Store, options: Options, request: Request) -> Answer:
         found = store.rows(f"SELECT id FROM turn WHERE {chosen.filter}", chosen.values)
         require_all("Trace", ids, [row[0] for row in found])
     rows = store.rows(f"SELECT {COLUMNS} FROM turn WHERE {chosen.page}", chosen.values)
-    return json_answer(200, [shown(row) for row in rows])
+    return json_answer(200, [_listed(row, options) for row in rows])
 
 
 def update_turn(store: Store, options: Options, request: Request) -> Answer:
@@ -130,6 +130,13 @@ def shown(row: Row) -> dict[str, Any]:
         "createdAt": iso(created_at),
         "deletedAt": iso(deleted_at),
     }
+
+
+def _listed(row: Row, options: Options) -> dict[str, Any]:
+    turn = shown(row)
+    if options.listed_turn_order == "hide":
+        turn |= {"index": None, "createdAt": iso(row[-2] // 1000 * 1000)}
+    return turn
 
 
 def _created(

@@ -147,7 +147,14 @@ class Checks:
         for turn in stored:
             shown.setdefault(turn.session_id, []).append(turn)
         for question in group:
-            found = [turn.id for turn in sorted(shown.get(question.session_id, []), key=lambda turn: turn.place)]
-            is_stored = len(found) == 1 if is_long else found == list(question.turn_ids)
+            found = shown.get(question.session_id, [])
+            is_stored = len(found) == 1 if is_long else _is_in_order(found, question.turn_ids)
             if not question.answer.done():
                 question.answer.set_result(is_stored)
+
+
+def _is_in_order(found: Sequence[StoredTurn], turn_ids: Sequence[str]) -> bool:
+    """Are these just the turns that are asked for, in this order, as far as the API tells one?"""
+    places = {turn_id: place for place, turn_id in enumerate(turn_ids)}
+    by_rank = sorted(found, key=lambda turn: (turn.rank, places.get(turn.id, len(places))))
+    return [turn.id for turn in by_rank] == list(turn_ids)

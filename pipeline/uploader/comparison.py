@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from enum import StrEnum
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
 
 from pipeline.ledger.settled import Settled
 from pipeline.payload import stored_sha256s
-from pipeline.prints import PRINT_BYTES, tell
+from pipeline.prints import PRINT_BYTES, said_of, tell
 from pipeline.uploader.client import StoredSession
 from pipeline.uploader.content_api import CLOSED, StoredTurn
+from pipeline.uploader.standing import aligned
 
 PLACES_SHOWN = 5
 LONGEST_ALIGNED = 200
@@ -46,8 +48,10 @@ class Held(NamedTuple):
     """What a session holds on the server."""
 
     turns: list[StoredTurn]
-    spans: int | None
-    """Those that an import made; None: not asked for."""
+    spans: range | None
+    """How many an import made: just so many, or more, where the API does not show which. None: not asked for."""
+    span_twice: str | None = None
+    """The id of one that is there more than once."""
 
 
 def compare(session: Settled, found: Sequence[StoredSession], ledger_id: str, *, contents: bool) -> Finding | None:
@@ -86,19 +90,21 @@ def compare_held(session: Settled, held: Held, *, contents: bool) -> Finding | N
 
     What others added to a session of theirs, which an import completed, is their business.
     """
-    turns = sorted(held.turns, key=lambda turn: turn.place)
-    stored = [turn.print + turn.figures for turn in turns]
     prints = session.turn_prints or b""
+    by_rank = sorted(held.turns, key=lambda turn: (turn.rank, turn.id))
+    turns = aligned(by_rank, attrgetter("rank"), attrgetter("print"), said_of(prints))
+    stored = [turn.print + turn.figures for turn in turns]
     wanted = [prints[place : place + PRINT_BYTES] for place in range(0, len(prints), PRINT_BYTES)]
     if contents or len(stored) != len(wanted):
         told = list(islice(_other_turns(wanted, stored, turns, is_ours=session.state == "created"), PLACES_SHOWN + 1))
         if told:
             more = "; and more" if len(told) > PLACES_SHOWN else ""
             return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more)
-    if contents and held.spans is not None and held.spans != session.spans:
-        return Finding(
-            Difference.SPANS_DIFFER, session, f"{held.spans} imported spans are there, and there were {session.spans}"
-        )
+    if contents and held.span_twice is not None:
+        return Finding(Difference.SPANS_DIFFER, session, f"a span is there more than once: {held.span_twice}")
+    if contents and held.spans is not None and session.spans not in held.spans:
+        counts = f"{held.spans.start} imported spans are there, and there were {session.spans}"
+        return Finding(Difference.SPANS_DIFFER, session, counts)
     return None
 
 

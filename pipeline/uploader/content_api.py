@@ -26,8 +26,8 @@ class StoredTurn(NamedTuple):
 
     id: str
     session_id: str
-    place: tuple[int, str, str]
-    """Sorts the turns of a session: index, time of creation, id."""
+    rank: tuple[int, str]
+    """Sorts the turns of a session: index, time of creation. Two may have the same one."""
     print: bytes
     told: Mapping[str, Any]
     """All else that it tells, as the API shows it."""
@@ -44,7 +44,9 @@ class StoredSpan(NamedTuple):
     id: str
     turn_id: str
     mark: str | None
-    """By which an import knows it again (SpanImport.seed); None: no import made it."""
+    """By which an import knows it again (SpanImport.seed); None: no import made it, or the list hides it."""
+    is_bare: bool
+    """Is no metadata shown, in which the mark is? Lists may leave it out (api-contract 5.1)."""
 
 
 class RefusedSpan(NamedTuple):
@@ -53,6 +55,13 @@ class RefusedSpan(NamedTuple):
     place: int
     """Among those that were sent together."""
     reason: str
+
+
+class AnsweredSpans(NamedTuple):
+    """What the API made of spans that were sent together."""
+
+    created: list[StoredSpan]
+    refused: list[RefusedSpan]
 
 
 class _Turn(msgspec.Struct, frozen=True):
@@ -141,7 +150,7 @@ class ContentApi:
             StoredTurn(
                 turn.id,
                 turn.sessionId,
-                (turn.index or 0, turn.createdAt or "", turn.id),
+                (turn.index or 0, turn.createdAt or ""),
                 turn_print(turn.input, turn.actualOutput),
                 {name: getattr(turn, name) for name in FIGURES},
             )
@@ -157,8 +166,8 @@ class ContentApi:
             return False
         return (turn.id, turn.sessionId, turn.deletedAt) == (turn_id, session_id, None)
 
-    async def create_spans(self, bodies: Sequence[bytes]) -> list[RefusedSpan]:
-        """POST /traces/batch: those that were refused, by their place among these."""
+    async def create_spans(self, bodies: Sequence[bytes]) -> AnsweredSpans:
+        """POST /traces/batch; no span is left out of the answer."""
         text = b'{"traces":[%b]}' % b",".join(bodies)
         answer = await self._client.send("POST", "/traces/batch?includeRejected=true", text)
         created = self._read(answer, _SpanAnswer | list[_Span])
@@ -173,7 +182,7 @@ class ContentApi:
                 kind="broken_answer",
                 status=answer.status,
             )
-        return refused
+        return AnsweredSpans([_stored(span) for span in spans], refused)
 
     async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
         """GET /traces of these sessions: a page from `offset` on (pages.py)."""
@@ -185,7 +194,7 @@ class ContentApi:
 
     async def _spans(self, of: str, offset: int) -> list[StoredSpan]:
         found = await self._page("/traces", of, offset, self.spans_page, list[_Span])
-        return [StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata)) for span in found]
+        return [_stored(span) for span in found]
 
     async def has_span(self, span_id: str, turn_id: str) -> bool:
         """GET /traces/{id}: is it there, and in this turn?"""
@@ -250,6 +259,10 @@ class ContentApi:
 
 def _ids(ids: Sequence[str], name: str = "sessionIds") -> str:
     return "&".join(f"{name}={quote_plus(id)}" for id in ids)
+
+
+def _stored(span: _Span) -> StoredSpan:
+    return StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata), span.metadata is None)
 
 
 def _mark_of(metadata: Any) -> str | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
 from pipeline.models import TurnImport
 from pipeline.prints import PRINT_BYTES, SAID_BYTES
 from pipeline.uploader.content_api import StoredTurn
+
+Turn = TypeVar("Turn")
 
 
 class Standing(NamedTuple):
@@ -43,36 +48,56 @@ class StoredTurns:
     def add(self, page: Sequence[StoredTurn]) -> None:
         """Note a page of them."""
         for turn in page:
-            index, time, id = turn.place
-            self._ids.append(id)
+            index, time = turn.rank
+            self._ids.append(turn.id)
             self._indexes.append(index)
             self._times.append(time)
             self._prints += turn.print + turn.figures
 
-    def in_order(self, known: Mapping[str, int]) -> Iterator[tuple[str, bytes, bytes]]:
+    def in_order(self, known: Mapping[str, int], wanted: Sequence[TurnImport]) -> Iterator[tuple[str, bytes, bytes]]:
         """Id and both prints, in the order of the server, which two machines see alike.
 
-        The places that are known decide only where that says nothing. A turn that stands on two pages, because the
-        list changed in between, is one turn: it must not look doubled.
+        The places that are known, and then those of the wanted turns, decide only where that says nothing. A turn
+        that stands on two pages, because the list changed in between, is one turn: it must not look doubled.
         """
         ids, indexes = self._ids, self._indexes
         places: Sequence[int] = range(len(ids))
         if len(set(ids)) < len(ids):
             places = list({ids[place]: place for place in places}.values())
         if any(indexes[place] >= indexes[after] for place, after in pairwise(places)):
-            places = sorted(
-                places,
-                key=lambda place: (
-                    indexes[place],
-                    self._times[place],
-                    known.get(ids[place], len(known)),
-                    ids[place],
-                ),
+
+            def rank(place: int) -> tuple[int, str, int]:
+                return indexes[place], self._times[place], known.get(ids[place], len(known))
+
+            places = aligned(
+                sorted(places, key=lambda place: (rank(place), ids[place])), rank, self._said, (t.print for t in wanted)
             )
         for place in places:
             start = PRINT_BYTES * place
             middle = start + SAID_BYTES
             yield ids[place], bytes(self._prints[start:middle]), bytes(self._prints[middle : start + PRINT_BYTES])
+
+    def _said(self, place: int) -> bytes:
+        return bytes(self._prints[PRINT_BYTES * place : PRINT_BYTES * place + SAID_BYTES])
+
+
+def aligned(
+    turns: Sequence[Turn], rank: Callable[[Turn], object], said: Callable[[Turn], bytes], wanted: Iterable[bytes]
+) -> Sequence[Turn]:
+    """Turns that are sorted by rank; those of one rank, which the API tells no order of, in the order of `wanted`.
+
+    (`index` may be null, and `createdAt` have whole seconds only: api-contract 11.8 and 11.13.)
+    """
+    if all(rank(turn) != rank(after) for turn, after in pairwise(turns)):
+        return turns
+    places: dict[bytes, deque[int]] = {}
+    for place, one in enumerate(wanted):
+        places.setdefault(one, deque()).append(place)
+    in_order: list[Turn] = []
+    for _, group in groupby(turns, key=rank):
+        placed = [(free.popleft() if (free := places.get(said(turn))) else sys.maxsize, turn) for turn in group]
+        in_order += [turn for _, turn in sorted(placed, key=itemgetter(0))]
+    return in_order
 
 
 def standing_of(
@@ -91,7 +116,7 @@ def standing_of(
     order = {id: place for place, id in enumerate(known)}
     taken: set[bytes] | None = None
     """What those of `ids` say, once somebody asks."""
-    for id, said, figures in stored.in_order(order):
+    for id, said, figures in stored.in_order(order, wanted):
         place = len(ids)
         next_one = wanted[place] if place < len(wanted) and not others else None
         if next_one is not None and (said == next_one.print or order.get(id) == place):

@@ -290,6 +290,23 @@ def test_a_list_whose_order_changes_from_page_to_page_is_read_whole(importer: Im
         assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 2}
 
 
+def test_turns_that_the_api_tells_no_order_of_stay_as_they_are(importer: Importer) -> None:
+    """Neither by an index nor by a time: `createdAt` in whole seconds (api-contract 11.8 and 11.13)."""
+    with running_emulator(options={"listed_turn_order": "hide", "equal_times_order": "unspecified"}) as emulator:
+        importer.base_url = emulator.url
+        rows = talks(3, 6)
+        source = write_jsonl(importer.home / "a.jsonl", rows[:12])
+        importer.run_here(source, **QUICK)
+        requests = calls(emulator)
+        assert requests["GET /inferenceResults"] == 1
+        assert importer.run(verb="verify").code == 0
+        write_jsonl(source, rows)
+        result = importer.run_here(source, **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"changed": 3}
+        assert calls(emulator)[TURN] == 18
+        assert importer.run(verb="verify").code == 0
+
+
 def test_what_the_api_shows_otherwise_than_it_was_sent_is_not_sent_every_night(
     importer: Importer, emulator: RunningEmulator
 ) -> None:
@@ -466,6 +483,24 @@ def test_spans_whose_mark_a_list_does_not_show_are_known_by_their_ids(
         emulator.set_faults([{"match": SPANS, "when": {"every": 2}, "do": "reset_after_commit"}])
         result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
         assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+
+
+@pytest.mark.parametrize("trouble", [[], [{"match": SPANS, "when": {"every": 2}, "do": "reset_after_commit"}]])
+def test_spans_hang_where_they_belong_where_the_api_gives_them_ids_of_its_own(
+    importer: Importer, trouble: list[Any]
+) -> None:
+    with running_emulator(options={"span_ids": "own"}) as emulator:
+        importer.base_url = emulator.url
+        emulator.set_faults(trouble)
+        result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+        for session in emulator.sessions(with_turns=True):
+            for turn in session["turns"]:
+                above, below = (span for span in turn["spans"] if span["deletedAt"] is None)
+                if below["parentTraceId"] is None:
+                    above, below = below, above
+                assert (above["parentTraceId"], below["parentTraceId"]) == (None, above["id"])
+        assert importer.run(verb="verify").code == 0
 
 
 def test_a_target_that_refuses_all_spans_stops_the_run(importer: Importer, emulator: RunningEmulator) -> None:
