@@ -106,7 +106,7 @@ class _Import:
             self._reading_thread.shutdown()
             self._ledger_thread.shutdown()
         if self._uploader is None:  # what was asked before the first session is traffic too
-            self._job.sessions.settle([], self._snapshot.counts.traffic())
+            self._job.sessions.sending.settle([], self._snapshot.counts.traffic())
             if isinstance(failure, StoppedError):
                 failure = self._time_up or failure
         return failure
@@ -130,7 +130,7 @@ class _Import:
             self._uploader = Uploader(
                 client,
                 pace,
-                self._job.sessions,
+                self._job.sessions.sending,
                 self._snapshot.counts,
                 in_ledger_thread=self._in_ledger_thread,
                 ledger_id=self._ledger_id,

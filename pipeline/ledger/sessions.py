@@ -1,4 +1,4 @@
-"""What happens to sessions in the ledger: admitted with a decision, intended before they leave, settled after."""
+"""How sessions come into the ledger: each is admitted with a decision, and every record charged to one row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pipeline.ledger.admission import (
     IN_DOUBT_STATES,
     PARTS_MISSING,
     SETTLED_STATES,
-    SPANS_REJECTED,
     UPDATE_REJECTED,
     Decision,
     Known,
@@ -25,24 +24,15 @@ from pipeline.ledger.admission import (
 )
 from pipeline.ledger.database import Database
 from pipeline.ledger.parts import Places, note_part_file, note_parts
+from pipeline.ledger.rejects import Rejects
+from pipeline.ledger.sending import Sending
 from pipeline.ledger.settling import (
-    NO_TRAFFIC,
-    SETTLE_ENTRY,
     Before,
-    Change,
     Send,
-    Settlement,
-    Traffic,
-    change_of,
-    entry_values,
-    session_values,
-    settle_session,
     told,
 )
 from pipeline.models import Outcome, Part, Reject, SessionImport
 
-MAX_KEPT_RECORD = 1_048_576
-"""Bytes of a record that the rejects keep; of a longer one only the position."""
 ALSO_ALONE_KEPT = 20
 _NUMBER_HINTS = 50_000
 _KNOWN = ", ".join(Known._fields)
@@ -107,14 +97,6 @@ def _take(custom_ids: set[str], session: SessionImport) -> bool:
     return True
 
 
-def _rejected_spans(done: Settlement) -> Reject:
-    """They came from some of the session's records; nobody knows any more from which."""
-    session = done.send.session
-    return Reject(
-        session.parts[0], "upload", SPANS_REJECTED, done.refused_spans or "", session.trace_id, session.format
-    )
-
-
 class SessionLedger:
     """The sessions of one run on one target."""
 
@@ -139,14 +121,21 @@ class SessionLedger:
         self._paths = paths
         self._unchanged_paths = frozenset(unchanged_paths)
         self._policy = policy
-        self._keep_records = keep_records
-        self._last_reading: dict[int, int] | None = None
-        """By path: the last run before this one that read the file, once somebody asks."""
+        self._rejects = Rejects(
+            database,
+            run=run,
+            target=target,
+            paths=paths,
+            retry_rejected=policy.retry_rejected,
+            keep_records=keep_records,
+            is_new=is_new,
+        )
         self._next_number: OrderedDict[str, int] = OrderedDict()
         self.open_records: Counter[int] = Counter()
         """By path: records whose sessions are on their way, or lack parts."""
-        self._process: int | None = None
-        """The number of this one, once it sends."""
+        self.sending = Sending(
+            database, self._rejects, run=run, target=target, paths=paths, open_records=self.open_records
+        )
         self._alive_at: dict[int, str] = dict(
             database.connection.execute("SELECT number, alive_at FROM main.process").fetchall()
         )
@@ -155,8 +144,6 @@ class SessionLedger:
         """Sessions whose trace now stands in a conversation's session, too."""
         self.first_also_alone: list[str] = []
         """The custom ids of the first ones."""
-        self._has_upload_rejects = not is_new
-        """Are there any that a later outcome could make untrue? A run that goes on may have some."""
 
     # --- admission ----------------------------------------------------------------------------------------
 
@@ -165,7 +152,7 @@ class SessionLedger:
         sends = []
         with self._database.transaction() as connection:
             for reject in batch.rejects:
-                self._write_reject(connection, reject, repeated=self._was_rejected_before(connection, reject))
+                self._rejects.write(connection, reject, repeated=self._rejects.was_written_before(connection, reject))
             admitted = self._with_known_alone(connection, batch.sessions)
             unknown = self._unknown(connection, admitted)
             for is_unknown, sessions in groupby(admitted, lambda session: _take(unknown, session)):
@@ -293,7 +280,7 @@ class SessionLedger:
             connection.execute("DELETE FROM ignored WHERE run = ? AND path = ? AND ordinal = ?", (self._run, *key))
         if decision.action == "none":
             if decision.outcome is Outcome.REJECTED or decision.error_kind == UPDATE_REJECTED:
-                self._reject_parts(connection, session, decision.error_kind, decision.error, repeated=True)
+                self._rejects.write_parts(connection, session, decision.error_kind, decision.error, repeated=True)
             return None
         if known is None:
             return Send(row, key, custom_id, session, decision.action, None, None, None)
@@ -485,176 +472,4 @@ class SessionLedger:
         connection.execute(
             "INSERT OR REPLACE INTO ignored (run, path, ordinal, reason, records) VALUES (?, ?, ?, ?, ?)",
             (self._run, *key, reason, records),
-        )
-
-    # --- sending ------------------------------------------------------------------------------------------
-
-    def intend(self, sends: Sequence[Send], version_id: str, alive_at: str | None = None) -> None:
-        """Write that these are about to leave, where to and when: before their first byte does."""
-        with self._database.transaction() as connection:
-            if alive_at is not None:
-                self._note_alive(connection, alive_at)
-            connection.executemany(
-                "UPDATE session SET state = 'sent', version_id = ? "
-                "WHERE id = ? AND state NOT IN ('created', 'existing')",
-                [(send.version_id or version_id, send.row) for send in sends],
-            )
-            changing = [send for send in sends if send.action != "create" and send.session.content is not None]
-            connection.executemany(
-                "UPDATE session SET is_changing = 1 WHERE id = ? AND state IN ('created', 'existing')",
-                [(send.row,) for send in changing],
-            )
-            # Until it is through, no run may pass over their files, whatever it imports.
-            connection.executemany(
-                "DELETE FROM done_file WHERE target = ? AND path = ?",
-                {(self._target, self._paths[part.source]) for send in changing for part in send.session.parts},
-            )
-
-    def withdraw(self, sends: Sequence[Send]) -> None:
-        """Take an intent back: these did not leave, and are what they were before."""
-        with self._database.transaction() as connection:
-            connection.executemany(
-                "UPDATE session SET state = ? WHERE id = ? AND state = 'sent'",
-                [
-                    (send.state if send.state not in (None, "rejected") else "pending", send.row)
-                    for send in sends
-                    if send.action == "create"
-                ],
-            )
-            connection.executemany(
-                "UPDATE session SET is_changing = ? WHERE id = ? AND state IN ('created', 'existing')",
-                [(send.before.is_changing, send.row) for send in sends if send.action != "create"],
-            )
-
-    def begin_content(self, rows: Iterable[int], alive_at: str) -> None:
-        """Write that turns or spans of these are about to leave: nothing but a look tells whether they were stored."""
-        with self._database.transaction() as connection:
-            self._note_alive(connection, alive_at)
-            connection.executemany(
-                "UPDATE session SET sent_by = ?, "
-                "state = CASE WHEN state IN ('created', 'existing') THEN state ELSE 'sent' END WHERE id = ?",
-                [(self._process, row) for row in rows],
-            )
-
-    def _note_alive(self, connection: sqlite3.Connection, alive_at: str) -> None:
-        update = "UPDATE process SET alive_at = ? WHERE number = ?"
-        if not connection.execute(update, (alive_at, self._process)).rowcount:  # its first word, if that stands
-            insert = "INSERT INTO process (run, alive_at) VALUES (?, ?)"
-            self._process = connection.execute(insert, (self._run, alive_at)).lastrowid
-
-    def settle(
-        self,
-        settlements: Sequence[Settlement],
-        traffic: Traffic = NO_TRAFFIC,
-        found_per_second: float | None = None,
-        alive_at: str | None = None,
-    ) -> None:
-        """Write how these ended: the session's row and the run's row change together, or not at all.
-
-        `found_per_second`: the API's limit, where it is known better than before; `alive_at`: now.
-        """
-        with self._database.transaction() as connection:
-            for change, alike in groupby(settlements, change_of):
-                self._settle_alike(connection, change, list(alike))
-            connection.execute(
-                "UPDATE run SET requests = requests + ?, retries = retries + ?, throttled = throttled + ?, "
-                "bytes_sent = bytes_sent + ? WHERE number = ?",
-                (*traffic, self._run),
-            )
-            if alive_at is not None:
-                self._note_alive(connection, alive_at)
-            if found_per_second is not None:
-                connection.execute("INSERT OR REPLACE INTO pace VALUES (?, ?)", (self._target, found_per_second))
-        for settlement in settlements:
-            if settlement.outcome is not Outcome.PENDING:
-                parts = settlement.send.session.parts
-                self.open_records.subtract(self._paths[part.source] for part in parts)
-
-    def _settle_alike(self, connection: sqlite3.Connection, change: Change, settlements: list[Settlement]) -> None:
-        """Settlements in a row that change the same columns: one statement serves them all."""
-        run = self._run
-        if change.is_refused:
-            for done in settlements:
-                if connection.execute(SETTLE_ENTRY, entry_values(done, run)).rowcount:
-                    self._reject_parts(connection, done.send.session, done.error_kind, done.error, repeated=False)
-                # else it was superseded on the way
-        else:
-            connection.executemany(SETTLE_ENTRY, [entry_values(done, run) for done in settlements])
-            if self._has_upload_rejects:
-                connection.executemany(
-                    "DELETE FROM reject WHERE run = ? AND path = ? AND ordinal = ? AND stage = 'upload'",
-                    (
-                        (run, self._paths[part.source], part.ordinal)
-                        for done in settlements
-                        for part in done.send.session.parts
-                    ),
-                )
-        if change.has_refused_spans:
-            for done in settlements:
-                reject = _rejected_spans(done)
-                self._write_reject(connection, reject, repeated=False)
-        connection.executemany(settle_session(change), [session_values(done, change, run) for done in settlements])
-
-    # --- rejects ------------------------------------------------------------------------------------------
-
-    def _reject_parts(
-        self,
-        connection: sqlite3.Connection,
-        session: SessionImport,
-        kind: str | None,
-        error: str | None,
-        *,
-        repeated: bool,
-    ) -> None:
-        for part in session.parts:
-            reject = Reject(part, "upload", kind or "rejected", error or "", session.trace_id, session.format)
-            self._write_reject(connection, reject, repeated=repeated)
-
-    def _was_rejected_before(self, connection: sqlite3.Connection, reject: Reject) -> bool:
-        """Did the last run with this mapping that read this file reject the record for the same reason? No news, then.
-
-        Forgotten with the rows of that run.
-        """
-        if self._policy.retry_rejected:
-            return False
-        schema = "past" if self._database.has_past else "main"
-        if self._last_reading is None:
-            query = (
-                f"SELECT s.path, max(s.run) FROM {schema}.source s JOIN {schema}.run r ON r.number = s.run "
-                "WHERE r.target = ? AND s.state != 'unchanged' AND (s.run < ? OR ?) "
-                "AND r.mapping_sha256 = (SELECT mapping_sha256 FROM main.run WHERE number = ?) GROUP BY s.path"
-            )
-            values = (self._target, self._run, self._database.has_past, self._run)
-            self._last_reading = dict(connection.execute(query, values).fetchall())
-        part = reject.part
-        path = self._paths[part.source]
-        row = connection.execute(
-            f"SELECT error_kind, position, record FROM {schema}.reject "
-            "WHERE run = ? AND path = ? AND ordinal = ? AND stage = ?",
-            (self._last_reading.get(path), path, part.ordinal, reject.stage),
-        ).fetchone()
-        return row is not None and tuple(row) == (reject.kind, part.position, self._kept(part))
-
-    def _kept(self, part: Part) -> bytes | None:
-        return part.raw if self._keep_records and 0 < len(part.raw) <= MAX_KEPT_RECORD else None
-
-    def _write_reject(self, connection: sqlite3.Connection, reject: Reject, *, repeated: bool) -> None:
-        part = reject.part
-        self._has_upload_rejects |= reject.stage == "upload"
-        connection.execute(
-            "INSERT OR REPLACE INTO reject (run, path, ordinal, stage, position, error_kind, error, trace_id, format, "
-            "record, repeated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self._run,
-                self._paths[part.source],
-                part.ordinal,
-                reject.stage,
-                part.position,
-                reject.kind,
-                reject.error,
-                reject.trace_id,
-                reject.format,
-                self._kept(part),
-                repeated,
-            ),
         )

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.clock import Clock, iso
 from pipeline.config import UploadConfig
 from pipeline.errors import FatalError, StoppedError, TraceImportError
-from pipeline.ledger.sessions import SessionLedger
+from pipeline.ledger.sending import Sending
 from pipeline.ledger.settling import Send, Settlement, Traffic
 from pipeline.models import Outcome
 from pipeline.uploader.attempts import Attempts
@@ -48,7 +48,7 @@ class Uploader:
         self,
         client: Client,
         pace: Pace,
-        ledger: SessionLedger,
+        sending: Sending,
         counts: Counts,
         *,
         in_ledger_thread: Callable[..., Awaitable[Any]],
@@ -62,7 +62,7 @@ class Uploader:
     ) -> None:
         self._client = client
         self._pace = pace
-        self._ledger = ledger
+        self._sending = sending
         self._in_ledger_thread = in_ledger_thread
         self._version_id = version_id
         self._config = config
@@ -236,7 +236,7 @@ class Uploader:
 
     def _intend(self, sends: Sequence[Send]) -> None:
         """In the ledger's thread."""
-        self._ledger.intend(sends, self._version_id, iso(self._clock.wall()))
+        self._sending.intend(sends, self._version_id, iso(self._clock.wall()))
 
     async def _begin(self, rows: list[int]) -> None:
         """Write that turns or spans of these are about to leave."""
@@ -244,7 +244,7 @@ class Uploader:
         self._count(self._refusals.take())
         if not {settlement.send.row for settlement in self._unwritten}.isdisjoint(rows):
             await self._write()  # how an earlier state of the same row ended, which would say that nothing is open
-        await self._in_ledger_thread(self._ledger.begin_content, rows, iso(self._clock.wall()))
+        await self._in_ledger_thread(self._sending.begin_content, rows, iso(self._clock.wall()))
 
     def _would_fill(self, waiting: int) -> bool:
         """Could anything still join the sessions that wait for their check?"""
@@ -254,7 +254,7 @@ class Uploader:
     async def _withdraw(self) -> None:
         """What was written down and did not leave is not in flight."""
         sends = [journey.send for journey in self._intended if journey.send.action != "replace"]
-        await self._in_ledger_thread(self._ledger.withdraw, sends)
+        await self._in_ledger_thread(self._sending.withdraw, sends)
 
     def _start_more(self) -> None:
         """Who is written down starts, as long as there are places."""
@@ -342,7 +342,7 @@ class Uploader:
             batch, self._unwritten = self._unwritten, []
             since = Traffic(*(now - then for now, then in zip(traffic, self._written_traffic, strict=True)))
             self._written_traffic = traffic
-            await self._in_ledger_thread(self._ledger.settle, batch, since, self._new_limit(), iso(self._clock.wall()))
+            await self._in_ledger_thread(self._sending.settle, batch, since, self._new_limit(), iso(self._clock.wall()))
 
     def _new_limit(self) -> float | None:
         found = self._pace.found_per_second

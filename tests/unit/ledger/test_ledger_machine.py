@@ -233,10 +233,10 @@ class _Night:
     def send(self, fates: list[str], *, settles: bool) -> None:
         """Intend and send the next so many; what the server does is its fate."""
         group, self.pending = self.pending[: len(fates)], self.pending[len(fates) :]
-        self.ledger.intend(group, self.version)
+        self.ledger.sending.intend(group, self.version)
         settlements = [self._settlement(send, fate) for send, fate in zip(group, fates, strict=False)]
         if settles:
-            self.ledger.settle([settlement for settlement in settlements if settlement is not None])
+            self.ledger.sending.settle([settlement for settlement in settlements if settlement is not None])
         else:
             self.machine.in_doubt |= {(self.version, send.custom_id) for send in group}
             assert set(self._states()) >= {send.custom_id for send in group}

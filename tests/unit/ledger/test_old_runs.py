@@ -61,7 +61,7 @@ class Job:
     def night(self, number: int, sessions: list[SessionImport], outcome: Outcome, *, exit_code: int = 0) -> RunRow:
         run = self.begin(number)
         sends = self.admit(run, sessions)
-        self.sessions.settle(
+        self.sessions.sending.settle(
             [Settlement(send, outcome, is_in_doubt=False, error_kind="k", error="e", session_id="s") for send in sends]
         )
         self.end(run, number, exit_code)
@@ -161,7 +161,7 @@ def test_what_was_open_is_sent_when_it_comes_again(database: Database) -> None:
     stopped, job = Job(database, "2026-08-21"), Job(database)
     run = stopped.begin(0)
     sends = stopped.admit(run, sessions(2))
-    stopped.sessions.intend(sends, "v")
+    stopped.sessions.sending.intend(sends, "v")
     stopped.end(run, 0, exit_code=75)
     Job(database, "2026-08-22").night(1, [], Outcome.CREATED, exit_code=130)
     assert job.prune(job.night(2, [], Outcome.CREATED), 1) == ["2026-08-21-0"]

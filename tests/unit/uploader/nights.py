@@ -130,7 +130,7 @@ class _Night:
         uploader = Uploader(
             client,
             pace,
-            self.ledger,
+            self.ledger.sending,
             counts,
             in_ledger_thread=self.in_ledger_thread,
             ledger_id=self.ledger_id,
