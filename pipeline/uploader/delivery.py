@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -35,12 +34,9 @@ from pipeline.uploader.attribution import Whose, whose
 from pipeline.uploader.client import Client, Created, StoredSession, is_gone
 from pipeline.uploader.comparison import mark_of
 from pipeline.uploader.contents import ContentRejectedError, Contents, TurnsDifferError, is_finished_with
-from pipeline.uploader.counts import Counts
+from pipeline.uploader.gone_versions import GoneVersions
 from pipeline.uploader.journey import Journey, StoppingError
 from pipeline.uploader.lookups import Lookups
-from pipeline.uploader.pacing import Pace
-from pipeline.uploader.questions import ask
-from pipeline.uploader.retry import backoff_seconds
 from pipeline.uploader.standing import Standing
 
 End = Callable[..., Settlement]
@@ -60,8 +56,7 @@ class Delivery:
         attempts: Attempts,
         lookups: Lookups,
         contents: Contents,
-        pace: Pace,
-        counts: Counts,
+        gone: GoneVersions,
         *,
         in_ledger_thread: Callable[..., Awaitable[Any]],
         intend: Callable[..., None],
@@ -72,14 +67,12 @@ class Delivery:
         run_id: str,
         config: UploadConfig,
         clock: Clock,
-        chance: random.Random,
     ) -> None:
         self._client = client
         self._attempts = attempts
         self._lookups = lookups
         self._contents = contents
-        self._pace = pace
-        self._counts = counts
+        self._gone = gone
         self._in_ledger_thread = in_ledger_thread
         self._intend = intend
         self._see_refusal = see_refusal
@@ -89,19 +82,9 @@ class Delivery:
         self._run_id = run_id
         self._config = config
         self._clock = clock
-        self._chance = chance
         self._exists_share = 0.0
         self.idle = 0
         """How many wait for somebody else: an earlier state of their session, or another machine."""
-        self._gone: dict[str, asyncio.Task[bool]] = {}
-        """Versions that earlier intents named, and the question whether they were deleted since."""
-
-    def cancel(self) -> list[asyncio.Task[bool]]:
-        """Ask nothing more; what is to be waited for."""
-        tasks = list(self._gone.values())
-        for task in tasks:
-            task.cancel()
-        return tasks
 
     async def deliver(self, journey: Journey) -> Settlement:
         """All steps; raises StoppingError, FatalError and StoppedError."""
@@ -178,35 +161,11 @@ class Delivery:
             )
 
     async def _is_version_gone(self, journey: Journey, error: RejectedError | FatalError) -> bool:
-        """Was the version that an earlier run sent this to (a product's newest, then) deleted since?
-
-        One question serves all its sessions. Raises TransientError where nobody says.
-        """
-        version_id = journey.version_id
-        if version_id == self._version_id or error.kind in ("unauthorized", "identity_broken"):
+        """Was the version that an earlier run sent this to (a product's newest, then) deleted since?"""
+        if journey.version_id == self._version_id or error.kind in ("unauthorized", "identity_broken"):
             return False
-        if version_id not in self._gone:
-            self._gone[version_id] = asyncio.create_task(self._ask_whether_gone(version_id))
         self._attempts.leave_place(journey)
-        return await asyncio.shield(self._gone[version_id])
-
-    async def _ask_whether_gone(self, version_id: str) -> bool:
-        troubles = 0
-        while True:
-            if self._is_stopping():
-                raise StoppingError
-            try:
-                version = await ask(self._pace, self._clock, self._counts, lambda: self._client.get_version(version_id))
-            except RejectedError as answer:
-                return is_gone(answer)
-            except TransientError:
-                troubles += not self._pace.is_waiting  # nor does a session use up attempts while all wait
-                if troubles >= self._config.max_attempts:
-                    raise
-                self._counts.retries += 1
-                await self._clock.sleep(backoff_seconds(max(troubles, 1), self._chance))
-            else:
-                return version.deletedAt is not None
+        return await self._gone.has(journey.version_id)
 
     async def _go_to_the_version_of_this_run(self, journey: Journey) -> None:
         """What that version held is gone with it: nothing of this session is anywhere. The intent is written anew."""

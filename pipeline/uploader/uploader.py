@@ -22,6 +22,7 @@ from pipeline.uploader.content_api import ContentApi
 from pipeline.uploader.contents import Contents
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.delivery import Delivery
+from pipeline.uploader.gone_versions import GoneVersions
 from pipeline.uploader.journey import Journey, StoppingError
 from pipeline.uploader.lookups import Lookups
 from pipeline.uploader.pacing import Pace
@@ -94,13 +95,21 @@ class Uploader:
             clock=clock,
             closed_policy=closed_policy,
         )
+        self._gone = GoneVersions(
+            client,
+            pace,
+            clock,
+            chance,
+            counts,
+            max_attempts=config.max_attempts,
+            is_stopping=lambda: self.is_stopping,
+        )
         self._delivery = Delivery(
             client,
             attempts,
             self._lookups,
             contents,
-            pace,
-            counts,
+            self._gone,
             in_ledger_thread=in_ledger_thread,
             intend=self._intend,
             see_refusal=self._see_refusal,
@@ -110,7 +119,6 @@ class Uploader:
             run_id=run_id,
             config=config,
             clock=clock,
-            chance=chance,
         )
         self._queue: deque[Journey] = deque()
         self._intended: deque[Journey] = deque()
@@ -170,7 +178,7 @@ class Uploader:
                 await self._guarded(self._withdraw())
         finally:
             self._intended.clear()  # whoever ends now leaves a place that nobody takes
-            working: list[asyncio.Task[Any]] = [taking, *workers, *self._tasks, *self._delivery.cancel()]
+            working: list[asyncio.Task[Any]] = [taking, *workers, *self._tasks, *self._gone.cancel()]
             for task in working:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
