@@ -19,6 +19,7 @@ Sources: formats.md 1.3, 1.4, 1.5; langfuse.com/docs: blob-storage export, UI ex
 | updatedAt, updated_at | revision: the newest of trace and observations |
 | projectId, project_id | origin.project |
 | observations | spans of the turn |
+| documents of RETRIEVER observations | retrieval_context of the turn |
 | all else that is not empty (scores, public, createdAt, …) | metadata.langfuse, under its own name |
 
 Status (an *outer* observation has no parent in the export and is no EVENT, which never ends):
@@ -37,7 +38,7 @@ from pipeline.errors import RejectedError
 from pipeline.mappers import fields, langfuse_observations
 from pipeline.mappers.langfuse_records import Kind, is_download, kind_of
 from pipeline.mappers.nested_json import unwrap
-from pipeline.mappers.span_tree import milliseconds
+from pipeline.mappers.span_tree import milliseconds, retrieved
 from pipeline.mappers.times import iso_utc
 from pipeline.models import Status, Trace, Turn
 
@@ -109,6 +110,7 @@ def map_whole(row: Mapping[str, Any]) -> Trace:
             output=last,
             started_at=started_at,
             ended_at=ended_at,
+            retrieval_context=retrieved(spans.spans),
             error=error,
             latency_ms=milliseconds(started_at, ended_at) or _latency_ms(rest),
             tokens=tokens,

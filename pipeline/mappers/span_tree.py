@@ -128,7 +128,8 @@ def retrieved(spans: Iterable[Span]) -> str | None:
             found = span.output
             if isinstance(found, dict):
                 found = next((found[key] for key in ("documents", "results", "output") if key in found), None)
-            texts += [text for item in (found if isinstance(found, list) else ()) if (text := _document_text(item))]
+            items = [found] if isinstance(found, str) else found if isinstance(found, list) else ()
+            texts += [text for item in items if (text := _document_text(item))]
     return "\n\n".join(texts) or None
 
 

@@ -287,7 +287,9 @@ def _one_night(
         for number in range(first, (night + 1) * SESSIONS_A_NIGHT)
     ]
     sends = sessions.admit(Batch(records, [], [], {SOURCE: Progress(len(records), 0)}, {}))
-    sessions.sending.settle([Settlement(send, Outcome.CREATED, False, True, f"session_{send.row:024}") for send in sends])
+    sessions.sending.settle(
+        [Settlement(send, Outcome.CREATED, False, True, f"session_{send.row:024}") for send in sends]
+    )
     runs.finish(row, exit_code=0, finished_at=f"{night:06}", peak_rss_bytes=0)
 
 

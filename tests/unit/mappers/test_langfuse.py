@@ -92,6 +92,21 @@ def test_a_download_is_decoded_and_its_observations_are_the_spans() -> None:
     assert trace.turns[0].latency_ms == 877.0
 
 
+@pytest.mark.parametrize(
+    ("output", "context"),
+    [
+        ([{"page_content": "one", "metadata": {"n": 1}}, {"page_content": "two"}], "one\n\ntwo"),
+        ('{"documents": ["one", "two"]}', "one\n\ntwo"),
+        ("one", "one"),
+        ({"score": 1}, None),
+    ],
+)
+def test_what_retrievers_found_is_the_retrieval_context(output: Any, context: str | None) -> None:
+    found = observation(id="o-2", type="RETRIEVER", name="search", output=output)
+    trace = MAPPER.map_trace(download(observation(), found))
+    assert trace.turns[0].retrieval_context == context
+
+
 def test_an_api_trace_with_embedded_observations_is_the_same_as_its_download() -> None:
     assert MAPPER.map_trace(ui_row(observations=[observation()])) == MAPPER.map_trace(download(observation()))
 
