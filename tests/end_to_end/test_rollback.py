@@ -287,6 +287,22 @@ def test_what_may_be_in_flight_is_told(importer: Importer, emulator: RunningEmul
     assert live(emulator) == set()
 
 
+def test_what_a_killed_run_sent_and_the_api_stores_late_is_waited_for(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    many(importer, 5)
+    config = str(write_config(importer, lookup_seconds=8))
+    emulator.set_faults([{"match": "POST /sessions", "do": {"commit_after_ms": 3_000}}])
+    process = importer.start(options=[config])
+    wait_until(lambda: len(posts(emulator)) == 5)
+    end(process, signal.SIGKILL)
+    assert live(emulator) == set()
+    emulator.set_faults([])
+    words = importer.command("rollback", options=[config, "--run", importer.runs[-1].name, "--json", "--yes"])
+    assert json.loads(importer.execute(words).out)["counts"] == {"deleted": 5}
+    assert live(emulator) == set()
+
+
 def test_while_a_run_works_it_waits_for_another_day(importer: Importer, emulator: RunningEmulator) -> None:
     assert importer.run(write_jsonl(importer.home / "before.jsonl", [make_trace(500)])).code == 0
     run_id = last_run(importer)
