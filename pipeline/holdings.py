@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
 
 from pipeline.ledger.settled import Settled
 from pipeline.target import Target
 from pipeline.uploader.batches import CHECKED_TOGETHER, SPANS_PAGE, TURNS_PAGE
 from pipeline.uploader.comparison import Held
 from pipeline.uploader.content_api import ContentApi, StoredSpan, StoredTurn
-from pipeline.uploader.pages import all_pages, all_rows
-
-Row = TypeVar("Row")
+from pipeline.uploader.pages import Page, Row, all_pages, all_rows
 
 
 def groups_of(sessions: Iterable[Settled]) -> Iterator[list[Settled]]:
@@ -51,7 +48,7 @@ async def read_held(
                     owners[span.turn_id].add(span, is_twice=span.id in on_page)
                 on_page.add(span.id)
     return {
-        id: Held(list(turns[id].values()), *((spans[id].count, spans[id].twice) if id in spans else (None, None)))
+        id: Held(list(turns[id].values()), *((spans[id].count, spans[id].fault()) if id in spans else (None, None)))
         for id in ids
     }
 
@@ -62,16 +59,25 @@ class _Spans:
     def __init__(self) -> None:
         self._marked: set[str] = set()
         self._bare: set[str] = set()
-        self.twice: str | None = None
+        self._parents: set[str] = set()
+        self._twice: str | None = None
 
     def add(self, span: StoredSpan, *, is_twice: bool) -> None:
         """One more. One that stands on two pages is one span; `is_twice`: it stands twice on one."""
         if span.mark is not None:
             self._marked.add(span.id)
+            self._parents.update([span.parent_id] if span.parent_id is not None else ())
         elif span.is_bare:
             self._bare.add(span.id)
         if is_twice:
-            self.twice = span.id
+            self._twice = span.id
+
+    def fault(self) -> str | None:
+        """What is wrong with them, other than their number."""
+        if self._twice is not None:
+            return f"a span is there more than once: {self._twice}"
+        not_there = min(self._parents - self._marked - self._bare, default=None)
+        return f"spans hang under one that is not there: {not_there}" if not_there is not None else None
 
     @property
     def count(self) -> range:
@@ -79,8 +85,8 @@ class _Spans:
         return range(len(self._marked), len(self._marked) + len(self._bare) + 1)
 
 
-def _asking(target: Target, question: Callable[..., Awaitable[list[Row]]]) -> Callable[[int], Awaitable[list[Row]]]:
-    async def page(offset: int) -> list[Row]:
+def _asking(target: Target, question: Callable[..., Awaitable[Page[Row]]]) -> Callable[[int], Awaitable[Page[Row]]]:
+    async def page(offset: int) -> Page[Row]:
         return await target.ask(partial(question, offset=offset))
 
     return page

@@ -45,8 +45,8 @@ class Options:
     """[10] What PATCH does with `metadata`."""
     finish_with_both: Literal["failed", "completed", "refuse"] = "failed"
     """[2.4] The end of a finish with a stopping reason and an error."""
-    second_finish: Literal["accept", "refuse"] = "accept"
-    """[2.4] Whether a finished session can be finished again."""
+    second_finish: Literal["accept", "refuse", "ignore"] = "accept"
+    """[2.4] Whether a finished session can be finished again; `ignore`: it is answered as it is."""
     batch_delete_status: int = 204
     """[2.4] Status of DELETE /sessions/batch."""
     deleted_sessions_keep_turns: bool = False

@@ -96,8 +96,10 @@ def update_session(store: Store, options: Options, request: Request) -> Answer:
 
 def finish_session(store: Store, options: Options, request: Request) -> Answer:
     status, reason, error = outcome_of_finish(object_body(request, options), options)
-    if _live(store, options, request.id)["status"] != "PENDING" and options.second_finish == "refuse":
-        raise RefusalError(400, "The session is already finished.")
+    if _live(store, options, request.id)["status"] != "PENDING" and options.second_finish != "accept":
+        if options.second_finish == "refuse":
+            raise RefusalError(400, "The session is already finished.")
+        return _changed(store, request.id, {})
     return _changed(store, request.id, {"status": status, "stopping_reason": reason, "error": error})
 
 

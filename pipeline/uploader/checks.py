@@ -113,7 +113,7 @@ class Checks:
                 question.answer.set_exception(error)
 
     async def _ask_for_page(self, ids: Sequence[str], offset: int) -> list[StoredTurn]:
-        return await ask_until_answered(
+        page = await ask_until_answered(
             self._pace,
             self._clock,
             self._counts,
@@ -122,6 +122,7 @@ class Checks:
             max_attempts=self._max_attempts,
             can_be_shorter=len(ids) > 1,
         )
+        return page.rows
 
     async def _answer(self, group: list[_Question]) -> None:
         is_long = len(group[0].turn_ids) > MAX_CHECKED_TURNS

@@ -27,7 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.hints import policy_text, quota_per_second, wait_of
-from pipeline.uploader.pages import PageSize, all_rows
+from pipeline.uploader.pages import Page, PageSize, all_rows
 from pipeline.uploader.transport import Answer, Transport, open_transport
 
 MAX_MESSAGE = 500
@@ -230,10 +230,10 @@ class Client:
     async def versions_of(self, product_id: str) -> list[StoredVersion]:
         """GET /versions of a product, all of them."""
 
-        async def page(offset: int) -> list[StoredVersion]:
+        async def page(offset: int) -> Page[StoredVersion]:
             query = f"/versions?productIds={quote_plus(product_id)}&sort=createdAt,asc&limit={LIMIT}&offset={offset}"
             versions: list[StoredVersion] = self.parse(_VERSIONS, await self.send("GET", query, None))
-            return versions
+            return Page(versions, LIMIT)
 
         found = await all_rows(page, PageSize(LIMIT))
         return [item for item in found if item.productId == product_id and item.deletedAt is None]

@@ -12,8 +12,8 @@ import orjson
 from pipeline.errors import AmbiguousError, FatalError, RejectedError, TransientError
 from pipeline.prints import FIGURES, figures_print, turn_print
 from pipeline.uploader.batches import SPANS_PAGE, TURNS_PAGE
-from pipeline.uploader.client import Client, QueryTooLongError
-from pipeline.uploader.pages import PageSize
+from pipeline.uploader.client import Client
+from pipeline.uploader.pages import LowerLimitError, Page, PageSize
 from pipeline.uploader.transport import Answer
 
 CLOSED = ("COMPLETED", "FAILED")
@@ -47,6 +47,7 @@ class StoredSpan(NamedTuple):
     """By which an import knows it again (SpanImport.seed); None: no import made it, or the list hides it."""
     is_bare: bool
     """Is no metadata shown, in which the mark is? Lists may leave it out (api-contract 5.1)."""
+    parent_id: str | None
 
 
 class RefusedSpan(NamedTuple):
@@ -90,12 +91,22 @@ class _CreatedTurn(msgspec.Struct, frozen=True):
 
 class _Closed(msgspec.Struct, frozen=True):
     status: str
+    stoppingReason: Any = msgspec.UNSET  # noqa: N815
+    error: Any = msgspec.UNSET
+
+    def ends_like(self, wanted: Mapping[str, Any]) -> bool:
+        """Does it tell an error where there is one, and a reason where there is one? (It may word them otherwise.)"""
+        told = {"stoppingReason": self.stoppingReason, "error": self.error}
+        return all(told[name] is msgspec.UNSET or told[name] for name in wanted) and (
+            "error" in wanted or self.error is msgspec.UNSET or not self.error
+        )
 
 
 class _Span(msgspec.Struct, frozen=True):
     id: _Id
     inferenceResultId: _Id  # noqa: N815
     metadata: Any = None
+    parentTraceId: str | None = None  # noqa: N815
     deletedAt: Any = None  # noqa: N815
 
 
@@ -143,10 +154,10 @@ class ContentApi:
         """DELETE /inferenceResults/{id}."""
         self._expect_success(await self._client.send("DELETE", f"/inferenceResults/{quote(turn_id, safe='')}", None))
 
-    async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredTurn]:
+    async def turns(self, session_ids: Sequence[str], *, offset: int = 0) -> Page[StoredTurn]:
         """GET /inferenceResults of these sessions: a page from `offset` on, oldest first (pages.py)."""
-        found = await self._page("/inferenceResults", _ids(session_ids), offset, self.turns_page, list[_Turn])
-        return [
+        found, limit = await self._page("/inferenceResults", _ids(session_ids), offset, self.turns_page, list[_Turn])
+        turns = [
             StoredTurn(
                 turn.id,
                 turn.sessionId,
@@ -156,6 +167,7 @@ class ContentApi:
             )
             for turn in found
         ]
+        return Page(turns, limit)
 
     async def has_turn(self, turn_id: str, session_id: str) -> bool:
         """GET /inferenceResults/{id}: is it there, and in this session?"""
@@ -184,52 +196,65 @@ class ContentApi:
             )
         return AnsweredSpans([_stored(span) for span in spans], refused)
 
-    async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
+    async def spans(self, session_ids: Sequence[str], *, offset: int = 0) -> Page[StoredSpan]:
         """GET /traces of these sessions: a page from `offset` on (pages.py)."""
         return await self._spans(_ids(session_ids), offset)
 
-    async def spans_of_turns(self, turn_ids: Sequence[str], *, offset: int = 0) -> list[StoredSpan]:
+    async def spans_of_turns(self, turn_ids: Sequence[str], *, offset: int = 0) -> Page[StoredSpan]:
         """GET /traces of these turns: a page from `offset` on (pages.py)."""
         return await self._spans(_ids(turn_ids, "inferenceResultIds"), offset)
 
-    async def _spans(self, of: str, offset: int) -> list[StoredSpan]:
-        found = await self._page("/traces", of, offset, self.spans_page, list[_Span])
-        return [_stored(span) for span in found]
+    async def _spans(self, of: str, offset: int) -> Page[StoredSpan]:
+        found, limit = await self._page("/traces", of, offset, self.spans_page, list[_Span])
+        return Page([_stored(span) for span in found], limit)
 
-    async def has_span(self, span_id: str, turn_id: str) -> bool:
-        """GET /traces/{id}: is it there, and in this turn?"""
+    async def span(self, span_id: str) -> StoredSpan | None:
+        """GET /traces/{id}; None where it is not there."""
         answer = await self._client.send("GET", f"/traces/{quote(span_id, safe='')}", None)
         try:
             span: _Span = self._read(answer, _Span)
         except RejectedError:
-            return False
-        return (span.id, span.inferenceResultId, span.deletedAt) == (span_id, turn_id, None)
+            return None
+        return _stored(span) if (span.id, span.deletedAt) == (span_id, None) else None
 
     async def delete_span(self, span_id: str) -> None:
         """DELETE /traces/{id}."""
         self._expect_success(await self._client.send("DELETE", f"/traces/{quote(span_id, safe='')}", None))
 
     async def finish(self, session_id: str, body: bytes) -> None:
-        """PATCH /sessions/{id}/finish; the answer must say that it is closed."""
+        """PATCH /sessions/{id}/finish; the answer must say that it is closed, and as it was asked to.
+
+        RejectedError also where the API left it with the end that it had (a second finish: api-contract 2.4).
+        """
         path = f"/sessions/{quote(session_id, safe='')}/finish"
         answer = await self._client.send("PATCH", path, body)
-        if self._read(answer, _Closed).status not in CLOSED:
+        closed: _Closed = self._read(answer, _Closed)
+        if closed.status in CLOSED and not closed.ends_like(orjson.loads(body)):
+            raise RejectedError(
+                f"the API answered {answer.status} and left it as it had ended before",
+                kind="ended_otherwise",
+                status=answer.status,
+            )
+        if closed.status not in CLOSED:
             raise AmbiguousError(
                 f"the API answered {answer.status} and left the session open", kind="not_finished", status=answer.status
             )
 
-    async def _page(self, path: str, of: str, offset: int, size: PageSize, shape: Any) -> Any:
-        """One page. Where the limit is perhaps too high for the API, or for its answer, QueryTooLongError: again."""
+    async def _page(self, path: str, of: str, offset: int, size: PageSize, shape: Any) -> tuple[list[Any], int]:
+        """One page, and its limit. LowerLimitError where that is perhaps too high for the API, or for its answer."""
         limit = size.limit
         query = f"{path}?{of}&sort=createdAt,asc&limit={limit}&offset={offset}"
         try:
-            return self._read(await self._client.send("GET", query, None), shape)
+            answer = await self._client.send("GET", query, None)
+            rows: list[Any] = self._read(answer, shape)
         except (RejectedError, TransientError) as error:
             if size.lower(error, asked=limit):
-                raise QueryTooLongError(str(error), kind=error.kind, status=error.status) from error
-            if isinstance(error, RejectedError) and limit < size.asked:
-                size.keep()
+                raise LowerLimitError(str(error), kind=error.kind, status=error.status) from error
+            if isinstance(error, RejectedError):
+                size.keep(refused=limit)
             raise
+        size.fitted(len(rows), length=len(answer.body), asked=limit)
+        return rows, limit
 
     def _own(self, created: Sequence[_CreatedTurn], session_id: str) -> list[str]:
         for turn in created:
@@ -262,7 +287,8 @@ def _ids(ids: Sequence[str], name: str = "sessionIds") -> str:
 
 
 def _stored(span: _Span) -> StoredSpan:
-    return StoredSpan(span.id, span.inferenceResultId, _mark_of(span.metadata), span.metadata is None)
+    mark, is_bare = _mark_of(span.metadata), span.metadata is None
+    return StoredSpan(span.id, span.inferenceResultId, mark, is_bare, span.parentTraceId)
 
 
 def _mark_of(metadata: Any) -> str | None:

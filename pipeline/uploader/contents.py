@@ -22,7 +22,7 @@ from pipeline.uploader.checks import Checks
 from pipeline.uploader.client import Client, StoredSession, is_gone
 from pipeline.uploader.content_api import CLOSED, ContentApi, StoredTurn
 from pipeline.uploader.journey import Journey
-from pipeline.uploader.pages import all_pages
+from pipeline.uploader.pages import Page, all_pages
 from pipeline.uploader.showing import shows_until
 from pipeline.uploader.spans import Spans
 from pipeline.uploader.standing import Standing, StoredTurns, standing_of
@@ -96,6 +96,10 @@ class Contents:
         until = shows_until(journey, self._config, self._clock)
         if len(standing.ids) < len(content.turns) and until > self._clock.now():
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
+        elif may_rewrite and standing.stale and until > self._clock.now():
+            # Or an older state that comes through late would stand where the newer one is written now.
+            await self._wait_until(until)
+            standing = await self._read_until(journey, session_id, stored, until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
             wanted = said_of(content.prints) if standing.stale else []
             said = frozenset(wanted) if len(standing.ids) >= stored else None
@@ -109,7 +113,7 @@ class Contents:
         journey.stored_turns = len(standing.ids)
         if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
             standing = standing._replace(doubles=[], others=[*standing.doubles, *standing.others])
-        _require_no_others(standing, may_delete=may_delete)
+        _require_no_others(journey, standing, may_delete=may_delete)
         return standing
 
     async def bring(
@@ -145,6 +149,8 @@ class Contents:
             await self._spans.bring(journey, session_id, ids, standing)
         if content.finish is not None and not (is_finished and known == len(content.turns)):
             await self._finish(journey, session_id, content.finish)
+        if content.finish is not None and journey.may_open_until > self._clock.now():
+            await self._keep_finished(journey, session_id, content.finish)
 
     # --- turns --------------------------------------------------------------------------------------------
 
@@ -162,22 +168,23 @@ class Contents:
             if await self._checks.are_stored(session_id, ids):
                 return ids
             standing = await self._read_until(journey, session_id, len(wanted), self._lookup_until(), known=ids)
-            found = await self._settled(journey, standing)
-            if len(found) == len(wanted):
-                return found
-            shown = set(found)
-            if await self._are_there(journey, session_id, [turn_id for turn_id in ids if turn_id not in shown]):
-                return ids  # the list shows them later than anybody waits
-            ids = found
+            if await self._are_only_hidden(journey, session_id, standing, ids):
+                return ids
+            ids = await self._settled(journey, standing)
+            if len(ids) == len(wanted):
+                return ids
             await self._open_if_closed(journey, session_id)
         raise AmbiguousError("the API says that it stored turns, and does not show them", kind="turns_not_shown")
 
-    async def _are_there(self, journey: Journey, session_id: str, turn_ids: Sequence[str]) -> bool:
-        """Does the API know all of these that it said it had stored, asked for one by one?"""
-        for turn_id in turn_ids:
+    async def _are_only_hidden(self, journey: Journey, session_id: str, standing: Standing, ids: Sequence[str]) -> bool:
+        """Does the list lack turns that the API, asked for each, has? Then it shows them later than anybody waits."""
+        hidden = standing.not_shown(ids)
+        if standing.others or standing.doubles or not hidden:
+            return False
+        for turn_id in hidden:
             if not await self._attempts.ask(journey, partial(self._api.has_turn, turn_id, session_id)):
                 return False
-        return bool(turn_ids)
+        return True
 
     async def _append_some(self, journey: Journey, session_id: str, ids: list[str]) -> list[str]:
         """One request; the ids of all that are there then, which are `ids` and more, where nothing went wrong."""
@@ -207,9 +214,12 @@ class Contents:
             standing = await self._read_until(
                 journey, session_id, count, self._lookup_until(), known=ids, rewrites=rewrites
             )
-            found = await self._settled(journey, standing)
+            if await self._are_only_hidden(journey, session_id, standing, ids):
+                found = ids
+            else:
+                found = await self._settled(journey, standing)
             for place in standing.stale:
-                if place >= first and standing.said(place) != wanted[place].print:
+                if first <= place < len(found) and standing.said(place) != wanted[place].print:
                     await self._rewrite(journey, found[place], place)
             journey.is_doubtful = False
             if len(found) <= first:
@@ -238,7 +248,9 @@ class Contents:
 
     async def _settled(self, journey: Journey, standing: Standing, *, may_delete: bool = False) -> list[str]:
         """The turns that are there, once what is there twice or does not belong is gone."""
-        _require_no_others(standing, may_delete=may_delete)
+        _require_no_others(journey, standing, may_delete=may_delete)
+        if standing.late:
+            raise AmbiguousError("the API shows later turns, and not one before them", kind="turns_not_shown")
         for turn_id in [*standing.doubles, *standing.others]:
             try:
                 await self._attempts.ask(journey, partial(self._api.delete_turn, turn_id))
@@ -262,9 +274,9 @@ class Contents:
 
         `enough`: where more than `count` may be there (all_pages); `known`, `rewrites`: see standing_of.
         """
-        wanted = _content_of(journey).turns
+        wanted, before = _content_of(journey).turns, said_of(journey.send.before.prints)
 
-        async def page(offset: int) -> list[StoredTurn]:
+        async def page(offset: int) -> Page[StoredTurn]:
             return await self._attempts.ask(journey, lambda: self._api.turns([session_id], offset=offset))
 
         times = 0
@@ -272,10 +284,17 @@ class Contents:
             stored = StoredTurns()
             async for found in all_pages(page, self._api.turns_page, enough=count if enough is None else enough):
                 stored.add([turn for turn in found if turn.session_id == session_id])
-            standing = standing_of(stored, wanted, known=known, rewrites=rewrites)
+            standing = standing_of(stored, wanted, known=known, rewrites=rewrites, before=before)
             left = until - self._clock.now()
-            if len(standing.ids) >= count or standing.others or left <= 0:
+            is_other = standing.others and not standing.not_shown(known)
+            if len(standing.ids) >= count or is_other or left <= 0:
                 return standing
+            await self._attempts.pause(times, left)
+            times += 1
+
+    async def _wait_until(self, moment: float) -> None:
+        times = 0
+        while (left := moment - self._clock.now()) > 0:
             await self._attempts.pause(times, left)
             times += 1
 
@@ -309,6 +328,12 @@ class Contents:
             else:
                 return
 
+    async def _keep_finished(self, journey: Journey, session_id: str, body: bytes) -> None:
+        """What was to open the session, and was made again for want of an answer, may come after the end."""
+        await self._wait_until(journey.may_open_until)
+        if not is_finished_with(await self._session(journey, session_id), body):
+            await self._finish(journey, session_id, body)
+
     async def _session(self, journey: Journey, session_id: str) -> StoredSession | None:
         try:
             return await self._attempts.ask(journey, lambda: self._client.get_session(session_id))
@@ -326,8 +351,15 @@ class Contents:
         return True
 
     async def _open(self, journey: Journey, session_id: str) -> None:
+        async def open_it() -> None:
+            try:
+                await self._client.open_session(session_id)
+            except AmbiguousError:
+                journey.may_open_until = self._lookup_until()
+                raise
+
         try:
-            await self._attempts.ask(journey, lambda: self._client.open_session(session_id))
+            await self._attempts.ask(journey, open_it)
         except RejectedError as error:
             raise ContentRejectedError("it cannot be opened again", error) from error
 
@@ -340,12 +372,12 @@ def is_finished_with(session: StoredSession | None, body: bytes) -> bool:
     return all(told[key] == value for key, value in orjson.loads(body).items())
 
 
-def _require_no_others(standing: Standing, *, may_delete: bool) -> None:
+def _require_no_others(journey: Journey, standing: Standing, *, may_delete: bool) -> None:
     if standing.others and not may_delete:
         place = len(standing.ids) + 1
         raise TurnsDifferError(
             f"{len(standing.others)} turns on the server, the first one in place {place}, are not those of this "
-            "trace; nothing was added"
+            f"trace; nothing {'more ' if journey.has_written else ''}was added"
         )
 
 

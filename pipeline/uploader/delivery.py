@@ -26,7 +26,7 @@ from pipeline.ledger.admission import (
     UPDATE_REJECTED,
 )
 from pipeline.ledger.settling import Before, Settlement, before_of
-from pipeline.models import Outcome, Status
+from pipeline.models import Content, Outcome, Status
 from pipeline.payload import create_body, update_body
 from pipeline.prints import PRINT_BYTES
 from pipeline.uploader.attempts import Attempts
@@ -237,6 +237,8 @@ class Delivery:
             except RejectedError as error:
                 return self._update_failed(journey, session_id, error)
             except TransientError as error:
+                if isinstance(error, AmbiguousError) and status is Status.PENDING:
+                    journey.may_open_until = self._clock.now() + self._config.lookup_seconds
                 if self._attempts.is_used_up(journey):
                     return self._update_failed(journey, session_id, error)
                 await self._attempts.wait(journey, error)
@@ -384,8 +386,9 @@ class Delivery:
                 return journey.ended(self._clock, outcome, kind="reported", session_id=found.id)
             case Whose.SAME_CONTENT | Whose.FOREIGN if session.content and self._config.on_existing == "complete":
                 journey.send = journey.send._replace(state="existing")
+                found = await self._once_it_has_ended(journey, found)  # another machine may be filling it
                 return await self._add_to(journey, found, self._end_of_update(journey))
-            case Whose.SAME_CONTENT if not await self._has_ended(journey, found):
+            case Whose.SAME_CONTENT if _is_to_end(await self._once_it_has_ended(journey, found), session.content):
                 error = AmbiguousError(
                     "another ledger made it, and it has not ended: if no other machine is filling it, it lacks turns "
                     "or spans, and upload.on_existing: complete brings them",
@@ -397,19 +400,13 @@ class Delivery:
             case Whose.FOREIGN:
                 return journey.ended(self._clock, Outcome.EXISTING, kind="other_payload", session_id=found.id)
 
-    async def _has_ended(self, journey: Journey, found: StoredSession) -> bool:
-        """Is all there that the trace says? The end is what comes last; whoever fills it gets some time."""
-        content = journey.send.session.content
-        if content is None or content.finish is None:
-            return True
+    async def _once_it_has_ended(self, journey: Journey, found: StoredSession) -> StoredSession:
+        """As it is once all is there that the trace says, or the time is over: whoever fills it gets some."""
         until = self._clock.now() + self._config.lookup_seconds
         times = 0
         self.idle += 1
         try:
-            while found.status == Status.PENDING:
-                left = until - self._clock.now()
-                if left <= 0:
-                    return False
+            while _is_to_end(found, journey.send.session.content) and (left := until - self._clock.now()) > 0:
                 self._attempts.leave_place(journey)
                 await self._attempts.pause(times, left)
                 times += 1
@@ -417,7 +414,7 @@ class Delivery:
                     found = await self._attempts.ask(journey, partial(self._client.get_session, found.id))
         finally:
             self.idle -= 1
-        return True
+        return found
 
     async def _give_up(self, journey: Journey, outcome: Outcome, error: TraceImportError) -> Settlement:
         """Rejected or failed, unless an attempt may have been stored: then only a look-up can tell."""
@@ -442,6 +439,11 @@ class Delivery:
 def _may_be_there(journey: Journey) -> bool:
     """Did this process, or one before, send the session and hear of no answer?"""
     return journey.was_ambiguous or journey.send.state in ("sent", "unknown")
+
+
+def _is_to_end(found: StoredSession, content: Content | None) -> bool:
+    """Is it open, and the trace has ended? The end is what comes last."""
+    return content is not None and content.finish is not None and found.status == Status.PENDING
 
 
 def _after(earlier: Settlement | None, before: Before) -> Before:

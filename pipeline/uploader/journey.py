@@ -53,6 +53,8 @@ class Journey:
     """A turn, a span or the end was sent."""
     is_doubtful: bool = False
     """The last one of these may have been stored, or not."""
+    may_open_until: float = 0.0
+    """Until then (monotonic) a request that opens the session may still come through, though it was made again."""
     stored_turns: int = 0
     """So many turns the API has said it stored, from the first one on."""
 

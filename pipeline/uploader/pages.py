@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pipeline.errors import RejectedError, TransientError
-from pipeline.uploader.transport import TOO_LONG
+from pipeline.uploader.transport import MAX_ANSWER_BYTES, TOO_LONG
 
 LOWER_LIMITS = (100, 50, 20, 10, 3, 1)
 """What is asked for where an API refuses more, or its answer is longer than we read."""
@@ -26,16 +26,30 @@ class _HasId(Protocol):
 Row = TypeVar("Row", bound=_HasId)
 
 
+class Page(NamedTuple, Generic[Row]):
+    """Rows of a list, and how many had been asked for."""
+
+    rows: list[Row]
+    limit: int
+
+
+class LowerLimitError(TransientError):
+    """That many rows could not be had; ask again, with the limit of now."""
+
+
 class PageSize:
-    """How many rows of one list the API gives at most, as far as that has shown."""
+    """How many rows of one list are asked for at once, and how many the API gives, as far as that has shown."""
 
     def __init__(self, asked: int) -> None:
-        self.asked = self.limit = asked
-        """So many are asked for."""
-        self._rows = asked
-        """The same, or fewer once it has shown that they do not come."""
-        self._most = 0
+        self._asked = self._allowed = self._fitting = self._given = asked
+        """At most: we ask for; the API takes as a limit; fit into one answer, as they are now; the API gives."""
+        self._longest = 0
         """As many came at once."""
+
+    @property
+    def limit(self) -> int:
+        """What is asked for now."""
+        return min(self._allowed, self._fitting)
 
     def lower(self, error: RejectedError | TransientError, *, asked: int) -> bool:
         """A list could not be had, perhaps for how much was asked for: may it be asked for with the limit of now?"""
@@ -43,30 +57,41 @@ class PageSize:
         if not (is_refused or error.kind == TOO_LONG):
             return False
         if self.limit == asked:
-            self.limit = next((limit for limit in LOWER_LIMITS if limit < asked), asked)
-            self._rows = min(self._rows, self.limit)
+            lower = next((limit for limit in LOWER_LIMITS if limit < asked), asked)
+            if is_refused:
+                self._allowed = lower
+            else:
+                self._fitting = lower
         return self.limit < asked
 
-    def keep(self) -> None:
-        """It was refused whatever the limit: that was not why."""
-        self.limit = self._rows = self.asked
+    def keep(self, *, refused: int) -> None:
+        """It was refused also with this limit, as low as any: that was not why."""
+        if refused <= self._allowed:
+            self._allowed = self._asked
 
-    def is_last(self, rows: int, *, after: int | None, is_enough: bool) -> bool:
-        """Does a page of so many rows end the list? `after`: so many the page before it had.
+    def fitted(self, rows: int, *, length: int, asked: int) -> None:
+        """So many came, in so many bytes: where that leaves room for more of them, more are asked for next time."""
+        if rows and asked == self._fitting < self._asked:
+            more = next((limit for limit in reversed(LOWER_LIMITS) if limit > asked), self._asked)
+            if length / rows * more <= MAX_ANSWER_BYTES / 2:
+                self._fitting = more
+
+    def is_last(self, rows: int, *, limit: int, before: int | None, is_enough: bool) -> bool:
+        """Does a page of so many rows end the list? `before`: so many the page before it had, which did not.
 
         One that is short, and yet the longest that ever came, may have been cut: then what should be there decides.
         """
-        if rows > self._rows:  # that one had only grown
-            self._rows = self.limit
-        elif rows and after is not None and after < self._rows:
-            self._rows = after
-        is_short = rows < self._most
-        self._most = max(self._most, rows)
-        return not rows or (rows < self._rows and (is_short or is_enough))
+        if rows > self._given:  # the list had only grown
+            self._given = self._asked
+        elif rows and before is not None and before < min(limit, self._given):
+            self._given = before
+        is_short = rows < self._longest
+        self._longest = max(self._longest, rows)
+        return not rows or (rows < min(limit, self._given) and (is_short or is_enough))
 
 
 async def all_pages(
-    page: Callable[[int], Awaitable[list[Row]]], size: PageSize, *, enough: int = sys.maxsize
+    page: Callable[[int], Awaitable[Page[Row]]], size: PageSize, *, enough: int = sys.maxsize
 ) -> AsyncIterator[list[Row]]:
     """All pages of a list; `page` takes how many rows to leave out. `enough`: so many should be there.
 
@@ -78,13 +103,13 @@ async def all_pages(
         seen = 0
         before: set[str] = set()
         while True:
-            rows = await page(seen)
+            rows, limit = await page(seen)
             yield rows
             found = {row.id for row in rows}
             seen += len(rows)
             ids |= found
             is_stuck = found == before  # it knows nothing of `offset`
-            if size.is_last(len(rows), after=len(before) or None, is_enough=seen >= enough) or is_stuck:
+            if size.is_last(len(rows), limit=limit, before=len(before) or None, is_enough=seen >= enough) or is_stuck:
                 break
             before = found
         if len(ids) >= seen or is_stuck:
@@ -92,7 +117,7 @@ async def all_pages(
     raise TransientError("the rows of a list change places with every page that is read", kind="unstable_list")
 
 
-async def all_rows(page: Callable[[int], Awaitable[list[Row]]], size: PageSize) -> list[Row]:
+async def all_rows(page: Callable[[int], Awaitable[Page[Row]]], size: PageSize) -> list[Row]:
     """The same, each row once."""
     rows: dict[str, Row] = {}
     async for found in all_pages(page, size):

@@ -12,6 +12,7 @@ from pipeline.errors import FatalError, RefusedError, RejectedError, TransientEr
 from pipeline.uploader.client import QueryTooLongError
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import FIRST, Pace
+from pipeline.uploader.pages import LowerLimitError
 from pipeline.uploader.retry import MAX_REFUSALS, backoff_seconds
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ async def ask(
             counts.throttled += 1
             pace.refused(error.retry_after, started)
             raise
-        except (RejectedError, FatalError, QueryTooLongError):
+        except (RejectedError, FatalError, QueryTooLongError, LowerLimitError):
             pace.looked_up()
             raise
         except TransientError:
@@ -65,6 +66,8 @@ async def ask_until_answered(
             refusals += 1
             if refusals >= MAX_REFUSALS:
                 raise
+        except LowerLimitError:
+            pass  # at once, and with the lower one
         except TransientError as error:
             if can_be_shorter and isinstance(error, QueryTooLongError):
                 raise

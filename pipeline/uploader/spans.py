@@ -19,7 +19,7 @@ from pipeline.uploader.batches import MAX_BATCH_SPANS, SpanPlace, all_spans, spa
 from pipeline.uploader.client import MAX_IDS_PER_QUERY, is_gone
 from pipeline.uploader.content_api import AnsweredSpans, ContentApi, RefusedSpan, StoredSpan
 from pipeline.uploader.journey import Journey
-from pipeline.uploader.pages import all_pages
+from pipeline.uploader.pages import Page, all_pages
 from pipeline.uploader.showing import shows_until
 from pipeline.uploader.standing import Standing
 from pipeline.uploader.wanted_spans import SeenSpans, WantedSpans
@@ -30,7 +30,7 @@ MANY_TURNS = 100
 """With more, a look for a few of its spans does not read all of them."""
 
 
-_Question: TypeAlias = Callable[..., Awaitable[list[StoredSpan]]]
+_ReadSpans: TypeAlias = Callable[..., Awaitable[Page[StoredSpan]]]
 
 
 class Spans:
@@ -57,7 +57,8 @@ class Spans:
         missing: list[SpanPlace] = []
         """The next ones; `later` has the rest."""
         refused = _Refusals()
-        was_doubtful = False
+        doubtful: set[SpanPlace] = set()
+        """Those that may have been stored without a word."""
         while True:
             missing += islice(later, max(MAX_BATCH_SPANS - len(missing), 0))
             if not missing:
@@ -68,7 +69,7 @@ class Spans:
             try:
                 created, answers = await self._attempts.until_known(journey, create)
             except AmbiguousError as error:
-                was_doubtful = True
+                doubtful.update(batch)
                 left = await self._missing(journey, session_id, wanted, batch, self._lookup_until())
                 journey.is_doubtful = False
                 misplaced = await self._misplaced(journey, wanted, sent_as, _without(left, batch))
@@ -89,7 +90,8 @@ class Spans:
             journey.has_stored_spans |= len(answers) < len(batch)
             if answers:
                 reasons = {batch[answer.place]: answer.reason for answer in answers if answer.place < len(batch)}
-                again = await self._sort_out(journey, session_id, wanted, reasons, was_doubtful=was_doubtful)
+                until = self._lookup_until() if doubtful & reasons.keys() else self._clock.now()
+                again = await self._sort_out(journey, session_id, wanted, reasons, until)
                 missing = [*again, *missing]
                 refused.add(reasons, content.turns)
         journey.refused_spans = refused.told() or journey.refused_spans
@@ -102,12 +104,10 @@ class Spans:
         session_id: str,
         wanted: WantedSpans,
         reasons: dict[SpanPlace, str],
-        *,
-        was_doubtful: bool,
+        until: float,
     ) -> list[SpanPlace]:
         """Those that are to be sent once more, under another id; of the reasons those are left that are refusals."""
         # One that was sent before is refused as being there; so is one whose id a deleted span holds.
-        until = self._lookup_until() if was_doubtful else self._clock.now()
         lacking = await self._missing(journey, session_id, wanted, list(reasons), until)
         again: list[SpanPlace] = []
         refused: list[SpanPlace] = []
@@ -165,9 +165,17 @@ class Spans:
             return all_spans(turns, known)
         until = shows_until(journey, self._config, self._clock)
         seen = await self._look(journey, session_id, wanted, None, until)
-        for span in seen.surplus if journey.send.state != "existing" else ():
-            await self._delete(journey, span)
-        return (place for place in all_spans(turns) if place not in seen)
+        again: list[SpanPlace] = []
+        if journey.send.state != "existing":
+            again = seen.misplaced()
+            for span_id in seen.unknown:
+                span = await self._attempts.ask(journey, partial(self._api.span, span_id))
+                if span is not None and span.mark is not None:
+                    seen.surplus[span_id] = None
+            for span_id in [*seen.surplus, *(wanted.id(place) for place in again)]:
+                await self._delete(journey, span_id)
+        left_out = frozenset(again)
+        return (place for place in all_spans(turns) if place not in seen or place in left_out)
 
     async def _missing(
         self, journey: Journey, session_id: str, wanted: WantedSpans, places: Sequence[SpanPlace], until: float
@@ -185,7 +193,7 @@ class Spans:
             seen = SeenSpans(wanted)
             for question, enough in self._questions(session_id, wanted, places):
 
-                async def page(offset: int, ask: _Question = question) -> list[StoredSpan]:
+                async def page(offset: int, ask: _ReadSpans = question) -> Page[StoredSpan]:
                     return await self._attempts.ask(journey, partial(ask, offset=offset))
 
                 async for found in all_pages(page, self._api.spans_page, enough=enough):
@@ -198,7 +206,7 @@ class Spans:
 
     def _questions(
         self, session_id: str, wanted: WantedSpans, places: Sequence[SpanPlace] | None
-    ) -> Iterator[tuple[_Question, int]]:
+    ) -> Iterator[tuple[_ReadSpans, int]]:
         """That show these, with how many rows there should be; of a session with many turns by turn."""
         if places is None or len(wanted.turns) <= MANY_TURNS:
             yield partial(self._api.spans, [session_id]), wanted.first_spans[-1]
@@ -211,8 +219,8 @@ class Spans:
 
     async def _is_there(self, journey: Journey, wanted: WantedSpans, place: SpanPlace) -> bool:
         """Does the API know it by its id, though no list shows it yet?"""
-        span, turn = wanted.id(place), wanted.turn_ids[place.turn]
-        return await self._attempts.ask(journey, partial(self._api.has_span, span, turn))
+        found = await self._attempts.ask(journey, partial(self._api.span, wanted.id(place)))
+        return found is not None and found.turn_id == wanted.turn_ids[place.turn]
 
     def _lookup_until(self) -> float:
         return self._clock.now() + self._config.lookup_seconds

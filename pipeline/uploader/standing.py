@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise, repeat
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -28,12 +26,19 @@ class Standing(NamedTuple):
     """There once more."""
     others: list[str]
     """Neither: from here on it is another conversation."""
+    late: list[str]
+    """Known ones that show, while one that comes before them does not."""
     prints: bytes
     """What those of `ids` say by now, SAID_BYTES each."""
 
     def said(self, place: int) -> bytes:
         """What the turn in this place says by now."""
         return self.prints[SAID_BYTES * place : SAID_BYTES * (place + 1)]
+
+    def not_shown(self, known: Sequence[str]) -> list[str]:
+        """Those of these that the list did not show at all."""
+        shown = {*self.ids, *self.doubles, *self.others, *self.late}
+        return [turn_id for turn_id in known if turn_id not in shown]
 
 
 class StoredTurns:
@@ -54,11 +59,14 @@ class StoredTurns:
             self._times.append(time)
             self._prints += turn.print + turn.figures
 
-    def in_order(self, known: Mapping[str, int], wanted: Sequence[TurnImport]) -> Iterator[tuple[str, bytes, bytes]]:
+    def in_order(
+        self, known: Mapping[str, int], wanted: Sequence[TurnImport], before: Sequence[bytes]
+    ) -> Iterator[tuple[str, bytes, bytes]]:
         """Id and both prints, in the order of the server, which two machines see alike.
 
-        The places that are known, and then those of the wanted turns, decide only where that says nothing. A turn
-        that stands on two pages, because the list changed in between, is one turn: it must not look doubled.
+        The places that are known, and then what was said there before or is wanted there, decide only where that says
+        nothing. A turn that stands on two pages, because the list changed in between, is one turn: it must not look
+        doubled.
         """
         ids, indexes = self._ids, self._indexes
         places: Sequence[int] = range(len(ids))
@@ -69,9 +77,8 @@ class StoredTurns:
             def rank(place: int) -> tuple[int, str, int]:
                 return indexes[place], self._times[place], known.get(ids[place], len(known))
 
-            places = aligned(
-                sorted(places, key=lambda place: (rank(place), ids[place])), rank, self._said, (t.print for t in wanted)
-            )
+            in_order = sorted(places, key=lambda place: (rank(place), ids[place]))
+            places = aligned(in_order, rank, self._said, before, (turn.print for turn in wanted))
         for place in places:
             start = PRINT_BYTES * place
             middle = start + SAID_BYTES
@@ -82,43 +89,70 @@ class StoredTurns:
 
 
 def aligned(
-    turns: Sequence[Turn], rank: Callable[[Turn], object], said: Callable[[Turn], bytes], wanted: Iterable[bytes]
+    turns: Sequence[Turn], rank: Callable[[Turn], object], said: Callable[[Turn], bytes], *expected: Iterable[bytes]
 ) -> Sequence[Turn]:
-    """Turns that are sorted by rank; those of one rank, which the API tells no order of, in the order of `wanted`.
+    """Turns that are sorted by rank; those of one rank, which the API tells no order of, as they are expected.
 
-    (`index` may be null, and `createdAt` have whole seconds only: api-contract 11.8 and 11.13.)
+    (`index` may be null, and `createdAt` have whole seconds only: api-contract 11.8 and 11.13.) `expected`: what may
+    be said in each place, the first one counts most. Those that are not expected take the places that are left.
     """
     if all(rank(turn) != rank(after) for turn, after in pairwise(turns)):
         return turns
-    places: dict[bytes, deque[int]] = {}
-    for place, one in enumerate(wanted):
-        places.setdefault(one, deque()).append(place)
+    places: dict[bytes, dict[int, None]] = {}
+    for conversation in expected:
+        for place, one in enumerate(conversation):
+            places.setdefault(one, {})[place] = None
+    left_of = {one: iter(its_places) for one, its_places in places.items()}
+    free = set(range(len(turns)))
     in_order: list[Turn] = []
     for _, group in groupby(turns, key=rank):
-        placed = [(free.popleft() if (free := places.get(said(turn))) else sys.maxsize, turn) for turn in group]
+        placed: list[tuple[int, Turn]] = []
+        others: list[Turn] = []
+        for turn in group:
+            its_own = next((place for place in left_of.get(said(turn), ()) if place in free), None)
+            if its_own is None:
+                others.append(turn)
+            else:
+                free.remove(its_own)
+                placed.append((its_own, turn))
+        first = len(in_order)
+        left = [place for place in range(first, first + len(placed) + len(others)) if place in free]
+        for turn, place in zip(others, chain(left, repeat(len(turns)))):  # noqa: B905  (the second has no end)
+            free.discard(place)
+            placed.append((place, turn))
         in_order += [turn for _, turn in sorted(placed, key=itemgetter(0))]
     return in_order
 
 
 def standing_of(
-    stored: StoredTurns, wanted: Sequence[TurnImport], *, known: Sequence[str] = (), rewrites: int = 0
+    stored: StoredTurns,
+    wanted: Sequence[TurnImport],
+    *,
+    known: Sequence[str] = (),
+    rewrites: int = 0,
+    before: Sequence[bytes] = (),
 ) -> Standing:
     """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts.
 
     `known`: the ids of the first ones, as the API gave them; these are ours whatever they say there. `rewrites`: in so
     many places a turn that says something else is an older state of the wanted one, or is shown otherwise than sent.
+    `before`: what was said there when it was last known to be whole.
     """
     ids: list[str] = []
     prints = bytearray()
     stale: list[int] = []
     doubles: list[str] = []
     others: list[str] = []
+    late: list[str] = []
     order = {id: place for place, id in enumerate(known)}
     taken: set[bytes] | None = None
     """What those of `ids` say, once somebody asks."""
-    for id, said, figures in stored.in_order(order, wanted):
+    for id, said, figures in stored.in_order(order, wanted, before):
         place = len(ids)
-        next_one = wanted[place] if place < len(wanted) and not others else None
+        if order.get(id, place) > place or (late and id in order):
+            late.append(id)
+            continue
+        next_one = wanted[place] if place < len(wanted) and not (others or late) else None
         if next_one is not None and (said == next_one.print or order.get(id) == place):
             if (said, figures) != (next_one.print, next_one.figures):
                 stale.append(place)
@@ -136,4 +170,4 @@ def standing_of(
         prints += said
         if taken is not None:
             taken.add(said)
-    return Standing(ids, stale, doubles, others, bytes(prints))
+    return Standing(ids, stale, doubles, others, late, bytes(prints))

@@ -94,6 +94,10 @@ class SeenSpans:
         """The same, by id."""
         self.surplus: dict[str, None] = {}
         """The ids of imported ones that should not be, or are there once more."""
+        self.unknown: dict[str, None] = {}
+        """The ids of those that may be imported ones: the list does not show their mark."""
+        self._parents: dict[SpanPlace, str] = {}
+        """The ids that some name as their parent, where that is not the one we would have thought."""
 
     def add(self, stored: Sequence[StoredSpan]) -> None:
         """Note a page of them. A span that stands on two pages, because the list changed in between, is one span."""
@@ -102,11 +106,21 @@ class SeenSpans:
             if place is None:
                 if span.mark is not None:
                     self.surplus[span.id] = None
+                elif span.is_bare:
+                    self.unknown[span.id] = None
             elif place not in self:
                 self._there[self._first[place.turn] + place.span] = True
                 self._wanted.has(place, span.id)
+                above = self._wanted.parent(place)
+                if span.parent_id is not None and (above is None or span.parent_id != self._wanted.id(above)):
+                    self._parents[place] = span.parent_id
             elif self._wanted.id(place) != span.id:
                 self.surplus[span.id] = None
+
+    def misplaced(self) -> list[SpanPlace]:
+        """Those that hang under another span than they should; to be asked when all pages are seen."""
+        above = ((place, self._wanted.parent(place), parent_id) for place, parent_id in self._parents.items())
+        return [place for place, parent, shown in above if parent is None or self._wanted.id(parent) != shown]
 
     def __contains__(self, place: SpanPlace) -> bool:
         return bool(self._there[self._first[place.turn] + place.span])

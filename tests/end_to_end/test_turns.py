@@ -17,6 +17,7 @@ import pytest
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
 from tests.end_to_end.test_network_faults import LATER, TROUBLE, dated
+from tests.end_to_end.test_process_faults import KILLED_AT
 from tests.end_to_end.test_scattered import observation
 from tests.invariants import KEY, check_invariants, check_no_turn_is_doubled, read_manifest, read_rejects, read_summary
 
@@ -225,6 +226,15 @@ def test_a_turn_that_shows_late_is_waited_for(importer: Importer, emulator: Runn
     emulator.set_faults([{"match": route, "when": {"every": 3}, "do": late} for route in (TURN, SPANS)])
     result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(4, 2)), **QUICK)
     assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 4}
+
+
+def test_a_turn_that_shows_later_than_those_after_it_is_waited_for(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    emulator.set_faults([{"match": TURN, "when": {"first": 1}, "do": {"visible_after_ms": 2_000}}])
+    result = importer.run_here(write_jsonl(importer.home / "a.jsonl", talks(1, 3)), **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"created": 1}
+    assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
 
 
 @pytest.mark.parametrize(
@@ -503,6 +513,44 @@ def test_spans_hang_where_they_belong_where_the_api_gives_them_ids_of_its_own(
         assert importer.run(verb="verify").code == 0
 
 
+def test_a_kill_leaves_no_span_under_one_that_is_not_there(importer: Importer) -> None:
+    """The API gives ids of its own, and the run is killed before it has sent those again that name another one."""
+    with running_emulator(options={"span_ids": "own"}) as emulator:
+        importer.base_url = emulator.url
+        source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
+        config = importer.home / "quick.yaml"
+        config.write_text(
+            "source: {paths: [a.jsonl], session_per: conversation}\nupload: {lookup_seconds: 2, timeout_seconds: 1}\n"
+        )
+        words = importer.command("run", source, options=[str(config)])
+        words[1:3] = [str(KILLED_AT), "call", "Spans._delete", "1"]
+        assert importer.execute(words).code == -signal.SIGKILL
+        assert importer.run(source, options=[str(config)]).code == 0
+        check_invariants(emulator, importer.last)
+        (session,) = emulator.sessions(with_turns=True)
+        for turn in session["turns"]:
+            spans = {span["id"]: span["parentTraceId"] for span in turn["spans"] if span["deletedAt"] is None}
+            assert len(spans) == 2
+            assert {parent for parent in spans.values() if parent is not None} <= spans.keys()
+        assert importer.run(verb="verify", options=[str(config)]).code == 0
+
+
+def test_only_what_may_have_been_stored_is_waited_for(importer: Importer, emulator: RunningEmulator) -> None:
+    rows = talks(1, 3)
+    for number, row in enumerate(rows):
+        step = row["observations"][0]
+        row["observations"] = [step | {"id": f"o-{number}-{one}"} for one in range(100)]
+    emulator.set_faults(
+        [
+            {"match": SPANS, "when": {"first": 1}, "do": "reset_after_commit"},
+            {"match": SPANS, "do": {"keep_first": 99}},
+        ]
+    )
+    result = importer.run_here(write_jsonl(importer.home / "a.jsonl", rows), **QUICK)
+    assert check_invariants(emulator, result.folder)["details"] == {"created": {"spans_rejected": 1}}
+    assert calls(emulator)["GET /traces"] == 3 * 2  # each time to see that the list has ended
+
+
 def test_a_target_that_refuses_all_spans_stops_the_run(importer: Importer, emulator: RunningEmulator) -> None:
     refused = {"status": 400, "body": {"message": "spans are not available in your plan"}}
     emulator.set_faults([{"match": SPANS, "do": refused}])
@@ -577,6 +625,37 @@ def test_the_next_night_appends_only_what_is_new(importer: Importer, emulator: R
     before = calls(emulator)
     check_invariants(emulator, importer.run_here(*files, **QUICK).folder)
     assert not [name for name in calls(emulator) - before if not name.startswith("GET")]
+
+
+def test_what_opens_a_session_and_comes_late_does_not_leave_it_open(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    """It is made again for want of an answer, and the first one comes after the end."""
+    source = write_jsonl(importer.home / "a.jsonl", talks(1, 1))
+    importer.run_here(source, **QUICK)
+    emulator.set_faults([{"match": "PATCH /sessions/*", "when": {"first": 1}, "do": {"commit_after_ms": 2_500}}])
+    write_jsonl(source, talks(1, 2))
+    result = importer.run_here(source, **QUICK)
+    assert check_invariants(emulator, result.folder)["outcomes"] == {"changed": 1}
+    assert emulator.sessions()[0]["status"] == "COMPLETED"
+    assert importer.run(verb="verify").code == 0
+
+
+@pytest.mark.parametrize("shown", ["keep", "hide"])
+def test_a_span_that_changed_takes_the_place_of_the_older_one(importer: Importer, shown: str) -> None:
+    with running_emulator(options={"listed_span_metadata": shown}) as emulator:
+        importer.base_url = emulator.url
+        rows = talks(1, 2)
+        source = write_jsonl(importer.home / "a.jsonl", rows)
+        importer.run_here(source, **QUICK)
+        rows[0]["observations"][1]["output"] = {"done": "otherwise"}
+        write_jsonl(source, rows)
+        importer.run_here(source, **QUICK, upload__on_change="update")
+        (session,) = emulator.sessions(with_turns=True)
+        spans = [span for turn in session["turns"] for span in turn["spans"] if span["deletedAt"] is None]
+        assert len(spans) == 4
+        assert {"done": "otherwise"} in [span["outputData"] for span in spans]
+        assert importer.run(verb="verify").code == 0
 
 
 def test_an_unfinished_trace_is_finished_by_the_night_that_brings_its_end(
@@ -830,8 +909,9 @@ def test_what_somebody_deleted_comes_again_with_its_spans(importer: Importer, em
     assert steps == [{f"o-0-{turn}-0", f"o-0-{turn}-1"} for turn in range(4)]
 
 
-def test_one_that_closed_by_itself_before_its_end_came_gets_that_end(importer: Importer) -> None:
-    with running_emulator(options={"second_finish": "refuse"}) as emulator:
+@pytest.mark.parametrize("again", ["refuse", "ignore"])
+def test_one_that_closed_by_itself_before_its_end_came_gets_that_end(importer: Importer, again: str) -> None:
+    with running_emulator(options={"second_finish": again}) as emulator:
         importer.base_url = emulator.url
         half = talk(1, 0, output=None)
         half["observations"] = [half["observations"][0] | {"endTime": None, "output": None}]

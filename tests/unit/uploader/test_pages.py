@@ -9,7 +9,9 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.uploader.pages import PageSize, all_pages, all_rows
+from pipeline.errors import AmbiguousError, RejectedError
+from pipeline.uploader.pages import Page, PageSize, all_pages, all_rows
+from pipeline.uploader.transport import MAX_ANSWER_BYTES, TOO_LONG
 
 
 class Row(NamedTuple):
@@ -26,12 +28,12 @@ class Server:
         self.chance = chance
         self.asked = 0
 
-    async def page(self, offset: int) -> list[Row]:
+    async def page(self, offset: int) -> Page[Row]:
         self.asked += 1
         rows = list(self.rows)
         if self.chance is not None:
             self.chance.shuffle(rows)
-        return rows[offset : offset + min(ASKED, self.most)]
+        return Page(rows[offset : offset + min(ASKED, self.most)], ASKED)
 
 
 async def read(server: Server, size: PageSize, enough: int) -> list[Row]:
@@ -70,7 +72,36 @@ def test_rows_that_change_places_are_found_all_the_same(length: int, chance: ran
 def test_an_api_that_knows_no_offset_is_not_asked_for_ever() -> None:
     rows = [Row(str(number)) for number in range(ASKED)]
 
-    async def page(offset: int) -> list[Row]:
-        return rows
+    async def page(offset: int) -> Page[Row]:
+        return Page(rows, ASKED)
 
     assert asyncio.run(all_rows(page, PageSize(ASKED))) == rows
+
+
+def test_a_list_is_read_whole_where_another_one_changes_the_limit_meanwhile() -> None:
+    size = PageSize(ASKED)
+    too_long = RejectedError("limit must not be higher than 10", kind="rejected", status=400)
+    assert size.lower(too_long, asked=ASKED)
+    limit = size.limit
+    assert limit < ASKED
+    rows = [Row(str(number)) for number in range(3 * ASKED)]
+
+    async def page(offset: int) -> Page[Row]:
+        found = rows[offset : offset + limit]
+        size.keep(refused=limit)  # another list was refused, whatever its limit
+        return Page(found, limit)
+
+    assert asyncio.run(all_rows(page, size)) == rows
+
+
+def test_after_rows_that_were_long_more_are_asked_for_where_they_are_short() -> None:
+    size = PageSize(ASKED)
+    too_long = AmbiguousError("the answer is too long", kind=TOO_LONG, status=200)
+    while size.lower(too_long, asked=size.limit):
+        pass
+    assert size.limit == 1
+    size.fitted(1, length=MAX_ANSWER_BYTES // 2, asked=1)
+    assert size.limit == 1
+    for _ in range(10):
+        size.fitted(size.limit, length=size.limit * 1_000, asked=size.limit)
+    assert size.limit == ASKED

@@ -1,0 +1,60 @@
+"""How the turns on the server stand against those of the trace, also where the API tells no order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.models import TurnImport
+from pipeline.prints import turn_print
+from pipeline.uploader.content_api import StoredTurn
+from pipeline.uploader.standing import Standing, StoredTurns, standing_of
+
+
+def turn(said: str) -> TurnImport:
+    return TurnImport(b"{}", None, turn_print(said, "yes"), b"figures!", ())
+
+
+def standing(
+    stored: Sequence[tuple[str, int, str]],
+    wanted: str,
+    *,
+    before: str = "",
+    known: Sequence[str] = (),
+    rewrites: int = 0,
+) -> Standing:
+    """`stored`: id, index and what is asked there; of the others each letter is a turn."""
+    there = StoredTurns()
+    there.add(
+        [StoredTurn(id, "s", (index, ""), turn_print(said, "yes"), {"status": None}) for id, index, said in stored]
+    )
+    prints = [turn_print(said, "yes") for said in before]
+    return standing_of(there, [turn(said) for said in wanted], known=known, rewrites=rewrites, before=prints)
+
+
+@pytest.mark.parametrize("ids", list(permutations("xyz")))
+def test_one_that_changed_in_the_middle_keeps_its_place_where_the_api_tells_no_order(ids: tuple[str, ...]) -> None:
+    stored = sorted((id, 0, said) for id, said in zip(ids, "abc", strict=True))
+    found = standing(stored, "aBc", before="abc", rewrites=3)
+    assert (found.ids, found.others, found.doubles) == (list(ids), [], [])
+    assert 1 in found.stale
+
+
+@given(st.text("ab", max_size=6), st.randoms(use_true_random=False), st.integers(1, 3))
+def test_turns_of_one_time_stand_as_they_were_sent(said: str, chance: random.Random, together: int) -> None:
+    stored = [(f"{chance.random()}-{place}", place // together, one) for place, one in enumerate(said)]
+    found = standing(stored, said)
+    assert (len(found.ids), found.others, found.doubles) == (len(said), [], [])
+
+
+def test_one_that_is_known_is_nobody_elses_while_one_before_it_does_not_show() -> None:
+    found = standing([("y", 1, "b"), ("z", 2, "c")], "abc", known=["x", "y", "z"])
+    assert (found.ids, found.others, found.late) == ([], [], ["y", "z"])
+    assert found.not_shown(["x", "y", "z"]) == ["x"]
+    found = standing([("y", 1, "b"), ("z", 2, "d")], "abc", known=["x", "y"])
+    assert (found.others, found.late) == (["z"], ["y"])
