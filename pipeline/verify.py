@@ -97,8 +97,9 @@ def verify_import(
 ) -> Verification:
     """Compare one run (the last one, where none is named) or everything on this target with the server.
 
-    Only reads, also while a run works; `reopen_missing` locks the ledger and opens what is gone. `sample`: look into
-    the contents of so many sessions only, always the same ones. Raises what a run raises before it begins.
+    Only reads, also while a run works; `reopen_missing` locks the ledger and opens what is gone: sessions, and those
+    that lack turns or spans. `sample`: look into the contents of so many sessions only, always the same ones. Raises
+    what a run raises before it begins.
     """
     clock, stop = clock or SystemClock(), stop or Stop()
     config = require_target(config)
@@ -116,13 +117,14 @@ def verify_import(
         started_at = iso(clock.wall())
         in_a_loop_of_its_own(lambda: comparing.run(stop), stop)
         compared = comparing.report()  # before anything is opened
-        missing = [found.session.row for found in comparing.findings if found.kind is Difference.MISSING]
-        if database is not None and missing:
+        gone = [found for found in comparing.findings if found.is_gone]
+        if database is not None and gone:
             reopening = Reopening(database, target)
-            reopening.choose_rows(missing)
+            reopening.choose_rows([found.session.row for found in gone])
             with database.transaction():
-                for row in missing:
-                    reopening.open(row)
+                for found in gone:
+                    is_missing = found.kind is Difference.MISSING
+                    (reopening.open if is_missing else reopening.fill)(found.session.row)
         report = {
             "run_id": run.id if run is not None else None,
             "target": config.target.base_url,
@@ -130,7 +132,8 @@ def verify_import(
             "started_at": started_at,
             "finished_at": iso(clock.wall()),
             **compared,
-            "reopened": len(missing) if reopen_missing else 0,
+            "gone": len(gone),
+            "reopened": len(gone) if reopen_missing else 0,
         }
         return Verification(report, _written(run.folder if run is not None else config.state_dir, report))
 
@@ -167,6 +170,7 @@ class _Comparing:
         self._sessions = 0
         self._contents = 0
         self._hidden = 0
+        self._others = 0
         self._turns = 0
         self._changing = 0
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
@@ -195,6 +199,7 @@ class _Comparing:
             "turns": self._turns,
             "changing": self._changing,
             "hidden": self._hidden,
+            "others": self._others,
             "not_settled": open_sessions(self._connection, self._target, self._run),
             "differences": {kind.value: kinds[kind] for kind in Difference if kind in kinds},
             "unanswered": unanswered,
@@ -302,6 +307,7 @@ class _Comparing:
         came_to_contents = found and (finding is None or finding.kind in _COMPARED)
         self._contents += bool(came_to_contents) and self._looks_into(session)
         self._hidden += not found and session.session_id is None
+        self._others += session.state == "existing" and session.extent is None
         self._changing += bool(session.is_changing)
         if finding is None and has_known_turns(session):
             self._turns += session.turns

@@ -85,8 +85,10 @@ def _print(report: dict[str, Any], file: Path, *, to_stderr: bool) -> None:
     say(f"  {report['as_the_ledger_says']:>8,} are as the ledger says{turns}")
     if report["changing"]:
         say(f"  {'':8} {report['changing']:,} of them are being changed, or that broke off: only looked up; run again")
+    if report["others"]:
+        say(f"  {'':8} {report['others']:,} of them the server had before: their turns and spans were not looked at")
     if report["hidden"]:
-        say(f"  {'':8} {report['hidden']:,} of them the server had before, and does not show: hidden or deleted")
+        say(f"  {'':8} {report['hidden']:,} of those it does not show: hidden or deleted")
     for kind, count in report["differences"].items():
         say(f"  {count:>8,} {_MEANING[kind]}")
     if report["unanswered"]:
@@ -99,12 +101,12 @@ def _print(report: dict[str, Any], file: Path, *, to_stderr: bool) -> None:
         say(f"  … and {len(report['findings']) - FINDINGS_SHOWN:,} more in verify.json")
     if report["reopened"]:
         say(
-            f"  {report['reopened']:,} are open again: the next run that has their files among its sources sends them. "
-            "Where a deleted\n  session still holds its custom id, the API refuses that: the run then names it "
-            "`existing`, `hidden_or_deleted`,\n  and another source.name (other custom ids) is the way to import it."
+            f"  {report['reopened']:,} are open again: the next run that has their files among its sources sends what "
+            "is gone.\n  Where a deleted session still holds its custom id, the API refuses that: the run then names "
+            "it `existing`, `hidden_or_deleted`,\n  and another source.name (other custom ids) is the way to import it."
         )
-    elif report["differences"].get("missing"):
-        say("  --reopen-missing lets the next run send again what is gone.")
+    elif report["gone"]:
+        say(f"  --reopen-missing lets the next run send again what is gone, of {report['gone']:,} sessions.")
     if not report["sessions"]:
         say("  This run had to do with no session that is settled; --all compares everything.")
     say(f"Results: {safe(str(file))}")

@@ -42,6 +42,8 @@ class Finding(NamedTuple):
     kind: Difference
     session: Settled
     detail: str
+    is_gone: bool = False
+    """Only something that an import had sent is not there: a run can send it again."""
 
 
 class Held(NamedTuple):
@@ -63,7 +65,8 @@ def compare(session: Settled, found: Sequence[StoredSession], ledger_id: str, *,
     if not found:
         if session.session_id is None:
             return None  # so the ledger says: refused as existing, and never shown
-        return finding(Difference.MISSING, "the API does not show it: it was deleted, or is hidden")
+        detail = "the API does not show it: it was deleted, or is hidden"
+        return finding(Difference.MISSING, detail)._replace(is_gone=True)
     if len(found) > 1:
         ids = ", ".join(item.id for item in found)
         return finding(Difference.DOUBLED, f"{len(found)} sessions have this custom id: {ids}")
@@ -81,6 +84,8 @@ def compare(session: Settled, found: Sequence[StoredSession], ledger_id: str, *,
     is_completed = session.state == "existing" and session.extent is not None  # what it says of itself is theirs
     if contents and has_known_content(session) and not is_completed and not _holds(session, stored, mark):
         return finding(Difference.DIFFERENT, "its content is not what the ledger says")
+    if session.state == "existing" and session.error_kind == "turns_differ":
+        return finding(Difference.TURNS_DIFFER, "the run that was to complete it found other turns, and sent nothing")
     end = _other_end(session, stored) if session.state == "created" and has_known_turns(session) else None
     return finding(Difference.ENDS_OTHERWISE, end) if end is not None else None
 
@@ -99,10 +104,12 @@ def compare_held(session: Settled, held: Held, *, contents: bool) -> Finding | N
         told = list(islice(_other_turns(wanted, stored, turns, is_ours=session.state == "created"), PLACES_SHOWN + 1))
         if told:
             more = "; and more" if len(told) > PLACES_SHOWN else ""
-            return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more)
+            is_gone = session.state == "created" and _are_some_of(stored, wanted)
+            return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more, is_gone)
     if contents and held.spans is not None and session.spans not in held.spans:
         counts = f"{held.spans.start} imported spans are there, and there were {session.spans}"
-        return Finding(Difference.SPANS_DIFFER, session, counts)
+        is_gone = session.state == "created" and held.spans.stop <= (session.spans or 0)
+        return Finding(Difference.SPANS_DIFFER, session, counts, is_gone)
     return Finding(Difference.SPANS_DIFFER, session, held.spans_fault) if contents and held.spans_fault else None
 
 
@@ -187,6 +194,13 @@ def _other_turns(
     for place, there in pairs:
         if wanted[place] != stored[there] and not tell(turns[there].told, wanted[place][half:]):
             yield f"turn {place + 1} has another status or other figures"
+
+
+def _are_some_of(stored: Sequence[bytes], wanted: Sequence[bytes]) -> bool:
+    """Do these say nothing but what those say, in the same order?"""
+    half = PRINT_BYTES // 2
+    rest = iter([one[:half] for one in wanted])
+    return all(one[:half] in rest for one in stored)
 
 
 def _turns(first: int, end: int) -> str:
