@@ -21,7 +21,7 @@ from pipeline.payload import create_body
 from pipeline.prepare import prepare
 from pipeline.report.snapshot import Stop
 from pipeline.report.summary import exit_code_of, peak_rss_bytes, summarise
-from pipeline.uploader.batches import Foretold, bytes_of
+from pipeline.uploader.batches import Foretold
 
 SAMPLES = 3
 SAMPLE_TURNS, SAMPLE_SPANS = 2, 3
@@ -55,7 +55,6 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
     clock = SystemClock()
     found = find_sources(config)
     kinds: Counter[str] = Counter()
-    bytes_to_send = 0
     foretold = Foretold()
     samples: list[dict[str, Any]] = []
     with (
@@ -70,7 +69,6 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
             for send in job.sessions.admit(batch):
                 kinds[send.action] += 1
                 foretold.note(send)
-                bytes_to_send += bytes_of(send.session)
                 if len(samples) < SAMPLES:
                     samples.append(_sample(config, send, database.ledger_id))
         job.runs.plan_pending(job.run)
@@ -107,7 +105,7 @@ def plan_import(config: Config, *, stop: Stop | None = None, ledger_dir: Path | 
         summary |= {
             "sends": dict(kinds),
             "requests": requests,
-            "bytes_to_send": bytes_to_send,
+            "bytes_to_send": foretold.bytes,
             **dict.fromkeys(
                 ["retries", "throttled", "bytes_sent"], 0
             ),  # of a run that goes on: what was, not what will

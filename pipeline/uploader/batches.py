@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.ledger.settling import Before, Send, before_of
-from pipeline.models import Content, SessionImport, SpanImport, TurnImport
+from pipeline.models import Content, SpanImport, TurnImport
 from pipeline.prints import spans_sha256
 
 MAX_BATCH_TURNS = 50
@@ -26,8 +26,8 @@ SPANS_PAGE = 1_000
 """Rows that are read with one request."""
 REMEMBERED = 50_000
 """Sessions of which a plan knows what it would have sent, should a newer state of them come in the same input."""
-ID_BYTES = 120
-"""What the ids add to a span."""
+ID_BYTES, SESSION_BYTES = 120, 200
+"""What the ids add to a span; what a session says beside its context and metadata."""
 
 
 class SpanPlace(NamedTuple):
@@ -103,6 +103,8 @@ class Foretold:
 
     def __init__(self) -> None:
         self._of_sessions = self._checks = self._checks_in_groups = 0
+        self.bytes = 0
+        """That are sent, about."""
         self._sent: OrderedDict[int, Before] = OrderedDict()
         """By row, what the last sessions will hold that a newer state in the same input may replace."""
 
@@ -114,6 +116,7 @@ class Foretold:
                 action="update" if is_there else "create", before=self._sent.get(send.row, send.before)
             )
         self._of_sessions += requests_for(send)
+        self.bytes += bytes_of(send)
         session, content = send.session, send.session.content
         if session.revision is not None:
             self._sent[send.row] = before_of(session)
@@ -132,11 +135,18 @@ class Foretold:
         return self._of_sessions + self._checks + math.ceil(self._checks_in_groups / CHECKED_TOGETHER)
 
 
-def bytes_of(session: SessionImport) -> int:
-    """How much is sent for it, about."""
-    size = len(session.context) + len(session.metadata) + 200
-    for turn in session.content.turns if session.content is not None else ():
-        size += len(turn.body) + sum([len(span.body) + ID_BYTES for span in turn.spans])
+def bytes_of(send: Send) -> int:
+    """How much is sent for it, about; of earlier turns' spans, which may be few, nothing."""
+    session, before = send.session, send.before
+    turns = session.content.turns if session.content is not None else ()
+    is_new = send.action in ("create", "recreate")
+    is_told = is_new or before.payload_sha256 != session.payload_sha256
+    size = len(session.context) + len(session.metadata) + SESSION_BYTES if is_told else 0
+    for place, turn in enumerate(turns):
+        if is_new or place >= before.turns:
+            size += len(turn.body) + sum([len(span.body) + ID_BYTES for span in turn.spans])
+        elif session.content is not None and not before.is_as_sent(place, session.content.prints):
+            size += len(turn.body)
     return size
 
 

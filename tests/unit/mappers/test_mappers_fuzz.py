@@ -128,7 +128,7 @@ def test_any_json_gives_traces_or_a_rejected_error(name: str, mapper: Mapper, re
 
 @pytest.mark.parametrize(("name", "mapper"), ALL)
 @given(data=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_damaged_records_give_traces_or_a_rejected_error(name: str, mapper: Mapper, data: st.DataObject) -> None:
     valid = [*VALID[name], *PIECES.get(name, ())]
     check(mapper, data.draw(st.lists(mutated(valid) | st.sampled_from(valid) | anything, min_size=1, max_size=6)))
