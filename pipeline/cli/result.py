@@ -26,7 +26,7 @@ _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
     "skipped": "were imported before: nothing was sent",
-    "changed": "were imported before and differ now",
+    "changed": "were there before, with another content",
     "duplicate": "came again in this input",
     "conflict": "share a custom id with another trace of this input: NOT imported",
     "rejected": "were refused by the API (rejects.jsonl)",
@@ -44,16 +44,20 @@ _DETAIL = {
     "mapping_changed": "of them would be mapped differently today: --on-change update sends them",
     "parts_missing": "of them lack parts that earlier runs read, and were NOT sent: put the files back, or set "
     "assembly.missing_parts: accept",
-    "completed": "of them got the turns and spans that they lacked",
+    "completed": "of them got what they lacked: turns, spans, or their end",
     "unfinished": "of them are there from another ledger, and have not ended: another machine fills them, or they lack "
     "turns and upload.on_existing: complete brings them",
     "recreated": "of them were made anew, in the place of the old ones",
-    "turns_differ": "of them hold other turns on the server than the trace, and these were NOT changed: --on-change "
-    "update makes them equal",
+    "turns_differ": "of them hold other turns on the server than the trace, and were NOT changed: --on-change update "
+    "makes those equal that this ledger filled, and reaches no others",
     "content_rejected": "of them are there in part: the API refused a turn, or the end (rejects.jsonl)",
     "spans_rejected": "of them are there without some spans, which the API refused (rejects.jsonl)",
     "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",
 }
+_BROKE_OFF = (
+    "of them hold turns on the server that are not the trace's, and their import broke off there: --on-change update "
+    "makes those equal that are this ledger's"
+)
 _SENDS = {
     "update": "update",
     "replace": "bring up to date within this input",
@@ -263,4 +267,5 @@ def _print_counts(summary: dict[str, Any], say: Say) -> None:
         say(f"  {count:>8,} {outcome:<9} {_MEANING.get(outcome, '')}")
         for kind, part in summary["details"].get(outcome, {}).items():
             if kind in _DETAIL:
-                say(f"  {'':8} {part:>9,} {_DETAIL[kind]}")
+                has_broken_off = (outcome, kind) == ("failed", "turns_differ")
+                say(f"  {'':8} {part:>9,} {_BROKE_OFF if has_broken_off else _DETAIL[kind]}")
