@@ -237,8 +237,9 @@ def _print_ids(summary: dict[str, Any], say: Say) -> None:
         ("ids_not_met", "of the ids were met nowhere"),
         (
             "also_alone",
-            "sessions hold a trace that was imported before it named its conversation, whose session holds it now, "
-            "too; delete them there, or leave them",
+            "sessions hold a trace that was imported alone before (it named no conversation yet, or session_per was "
+            "trace), and the session of its conversation holds it now, too; delete them there (rollback of their run "
+            "does), or leave them, or set session_per back",
         ),
     ):
         count, ids = summary[key]["count"], summary[key]["ids"][:IDS_SHOWN]
