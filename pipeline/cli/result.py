@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 REJECTS_SHOWN = 5
+KINDS_SHOWN = FILES_SHOWN = 5
+"""The most frequent ones, where there are more rejects."""
 CONFLICTS_SHOWN = 5
 EMPTY_SHOWN = 5
 LEFT_OUT_SHOWN = 5
@@ -121,7 +123,7 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     _print_left_open(summary, say)
     names = [source["source"] for source in summary["sources"]]
     _print_conflicts(folder / "manifest.jsonl", summary["outcomes"].get("conflict", 0), names, say)
-    _print_rejects(folder / "rejects.jsonl", names, say)
+    _print_rejects(folder / "rejects.jsonl", summary["rejects"], names, say)
     say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
     if summary["exit_code"] in _ADVICE:
         say(_ADVICE[summary["exit_code"]])
@@ -155,16 +157,28 @@ def _print_conflicts(manifest: Path, count: int, sources: list[str], say: Say) -
         say(f"  … and {count - CONFLICTS_SHOWN:,} more conflicts in manifest.jsonl")
 
 
-def _print_rejects(file: Path, sources: list[str], say: Say) -> None:
-    """The first rejects; the file has them all."""
+def _print_rejects(file: Path, counts: dict[str, Any], sources: list[str], say: Say) -> None:
+    """The first rejects, and how many there are of which kind; the file has them all."""
     with file.open(encoding="utf-8") as lines:
         for line in islice(lines, REJECTS_SHOWN):
             reject = json.loads(line)
             place = f"{unique_tail(reject['source'], sources)} {reject['position']}"
             say(f"  reject: {safe(place)}: {safe(reject['error'])}")
-        more = sum(1 for _ in lines)
-    if more:
-        say(f"  … and {more:,} more rejects in rejects.jsonl")
+    total = sum(counts["by_kind"].values())
+    if total > REJECTS_SHOWN:
+        say(f"  … and {total - REJECTS_SHOWN:,} more rejects in rejects.jsonl")
+        _print_reject_counts(counts, sources, say)
+
+
+def _print_reject_counts(counts: dict[str, Any], sources: list[str], say: Say) -> None:
+    kinds = [f"{count:,} {safe(kind)}" for kind, count in islice(counts["by_kind"].items(), KINDS_SHOWN)]
+    more = len(counts["by_kind"]) - len(kinds)
+    say(f"  rejects by error_kind: {', '.join(kinds)}" + (f", and {more:,} kinds more" if more else ""))
+    if counts["files"]["count"] > 1:
+        first = islice(counts["files"]["first"].items(), FILES_SHOWN)
+        files = [f"{count:,} in {safe(unique_tail(name, sources))}" for name, count in first]
+        more = counts["files"]["count"] - len(files)
+        say(f"  rejects by file: {', '.join(files)}" + (f", and {more:,} files more" if more else ""))
 
 
 def print_plan(result: PlanResult) -> None:
@@ -186,10 +200,13 @@ def print_plan(result: PlanResult) -> None:
     for reject in result.rejects:
         click.echo(f"  reject: {safe(reject['source'])} {safe(reject['position'])}: {safe(reject['error'])}")
     hidden = summary["records_rejected"] - len(result.rejects)
+    names = [source["source"] for source in summary["sources"]]
     if hidden > 0:
         click.echo(f"  … and {hidden:,} rejects more")
+        _print_reject_counts(summary["rejects"], names, click.echo)
     for sample in result.samples:
-        click.echo(f"Sample ({sample['action']}, {safe(sample['position'])}):")
+        place = f"{unique_tail(sample['source'], names)} {sample['position']}"
+        click.echo(f"Sample ({sample['action']}, {safe(place)}):")
         _print_json(sample["body"])
         for number, turn in enumerate(sample.get("turns", ()), 1):
             click.echo(f"with turn {number}:")

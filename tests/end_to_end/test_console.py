@@ -71,6 +71,28 @@ def test_rejects_of_files_with_one_name_are_told_apart(importer: Importer) -> No
     assert re.findall(r"reject: (\S+) line 2", out) == ["a/x/log.jsonl", "b/x/log.jsonl", "other.jsonl"]
 
 
+def test_many_rejects_are_told_by_kind_and_by_file(importer: Importer) -> None:
+    broken = [make_trace(1), *["{torn"] * 6, make_trace(2, id=None)]
+    write_jsonl(importer.home / "in" / "a.jsonl", broken)
+    write_jsonl(importer.home / "in" / "b.jsonl", [make_trace(3), *["{torn"] * 15])
+    done = importer.run(importer.home / "in")
+    kinds, files = re.findall(r"  rejects by (?:error_kind|file): .*", done.out)
+    assert re.fullmatch(r"  rejects by error_kind: 21 not_json, 1 \w+", kinds), done.out
+    assert files == "  rejects by file: 15 in b.jsonl, 7 in a.jsonl"
+    assert "… and 17 more rejects in rejects.jsonl" in done.out
+    plan = importer.run(importer.home / "in", verb="plan", options=["--retry-rejected"])
+    assert f"{kinds}\n{files}\n" in plan.out, plan.out
+    few = importer.run(write_jsonl(importer.home / "d.jsonl", [make_trace(4), "{torn"])).out
+    assert "rejects by" not in few
+
+
+def test_a_sample_is_told_with_its_file(importer: Importer) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(importer.home / "in" / name, ["", make_trace(ord(name[0]))])
+    out = importer.run(importer.home / "in", verb="plan").out
+    assert re.findall(r"Sample \((.*)\):", out) == ["create, a.jsonl line 2", "create, b.jsonl line 2"]
+
+
 def test_the_first_example_of_the_help_ends_well(importer: Importer) -> None:
     text = importer.execute([sys.executable, "-m", "pipeline", "--help"]).out
     example = next(line.strip() for line in text.splitlines() if line.strip().startswith("trace-import "))
