@@ -141,6 +141,8 @@ def _print_left_open(summary: dict[str, Any], say: Say) -> None:
     pending = summary["outcomes"].get("pending", 0)
     unread = sum(source["state"] == "reading" for source in summary["sources"])
     files = f"{unread:,} of {len(summary['sources']):,} files not read to the end"
+    if summary["continued"]:  # one that goes on reads again what has something open in it, also what it had read
+        files += " this time"
     say(f"  Left open: {pending:,} sessions that were read" + (f", and {files}" if unread else ""))
 
 
@@ -266,7 +268,9 @@ def _print_ids(summary: dict[str, Any], say: Say) -> None:
 
 
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
-    say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
+    since = " since the run began" if summary["continued"] else ""
+    rejected = summary["records_rejected"]
+    say(f"  {summary['records_read']:,} records read{since}, {rejected:,} of them could not be imported")
     if summary["sessions"]:
         kinds = {"session": (), "turns": ("turns",)}.get(summary["import"], ("turns", "spans"))
         held = " and ".join(f"{summary[name]:,} {name}" for name in kinds)

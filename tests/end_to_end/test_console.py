@@ -32,6 +32,27 @@ def test_what_was_in_flight_is_not_said_to_be_unsent(importer: Importer, emulato
     assert "1 pending   were read and are not settled" in done.out
 
 
+def test_a_run_that_goes_on_tells_what_it_read_apart_from_what_it_had_read(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    emulator.set_faults([{"match": "POST /sessions", "do": {"hang": True}}])
+    process = importer.start(source)
+    wait_until(lambda: len(posts(emulator)) == 1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    first = end(process, signal.SIGINT).out
+    assert "  1 records read, 0 of them" in first
+    assert "Left open: 1 sessions that were read\n" in first
+    emulator.set_faults([{"match": "GET /versions/*", "do": {"hang": True}}])
+    before = len(emulator.log())
+    process = importer.start(source)
+    wait_until(lambda: len(emulator.log()) > before)
+    second = end(process, signal.SIGINT).out
+    assert "  1 records read since the run began, 0 of them" in second
+    assert "Left open: 1 sessions that were read, and 1 of 1 files not read to the end this time\n" in second
+
+
 def test_a_run_that_is_refused_before_it_reads_has_nothing_to_balance(importer: Importer) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
     done = importer.run(source, options=["--version-id", "ver_unknown"])
