@@ -127,7 +127,8 @@ def _sample(config: Config, send: Send, ledger_id: str) -> dict[str, Any]:
     if len(session.metadata) > LONGEST_SHOWN:
         session = replace(session, metadata=json.dumps({"not_shown": f"{len(session.metadata)} bytes"}).encode())
     body = create_body(session, send.custom_id, version_id=version_id, ledger_id=ledger_id)
-    sample = {"action": send.action, "position": session.parts[0].position, "body": json.loads(body)}
+    first = session.parts[0]
+    sample = {"action": send.action, "source": first.source, "position": first.position, "body": json.loads(body)}
     content = session.content
     if content is None:
         return sample

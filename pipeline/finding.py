@@ -130,7 +130,12 @@ def _archive_in(name: str) -> str | None:
 
 
 def _members(place: Place, config: Config, slot: Slot, left_out: list[str]) -> list[Place]:
-    archive = archive_at(place, config.source.max_archive_bytes, slot)
+    try:
+        archive = archive_at(place, config.source.max_archive_bytes, slot)
+    except UsageError:
+        if not isinstance(place, Path):
+            raise
+        return [place]  # it cannot be read, and becomes a reject as any other file
     members = archive.members()
     left_out += archive.left_out
     return list(members)
@@ -214,6 +219,8 @@ def _why_nothing(pattern: str) -> str:
         return "no file matches"
     if not os.path.lexists(pattern):
         return "there is no such file or folder"
+    if not Path(pattern).exists():
+        return f"this link leads nowhere (to {Path(pattern).readlink()})"
     if Path(pattern).is_dir():
         return "no export in this folder (.jsonl, .ndjson, .json, .csv, .parquet, compressed or not)"
     return "no export in this archive"

@@ -21,8 +21,11 @@ from pipeline.ledger.runs import RunLedger, RunRow, SourceRow
 from pipeline.ledger.sessions import SessionLedger
 from pipeline.mappers.session import SessionMapper, session_mapper
 from pipeline.plan import Source, recognise
-from pipeline.readers.places import mark_of
+from pipeline.readers.opening import Place
+from pipeline.readers.places import Unreadable, marked
 from pipeline.redaction.clean import Redaction
+
+UNREADABLE_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,9 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
     except UsageError as error:
         raise UsageError(f"{config.origin}: {error}") from error
     runs = RunLedger(database)
-    files = found.places
+    now = dict(marked(file) for file in found.places)
+    files = list(now)
+    _require_readable(files)
     mapping_sha256 = config.mapping_sha256()
     target = runs.target(config.target_name or config.target.base_url, config.target.anchor)
     paths = runs.path_ids([str(file) for file in files])
@@ -117,7 +122,6 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         without_updatable=config.upload.on_change in ("update", "recreate"),
         without_differing=config.upload.on_existing == "complete",
     )
-    now = {file: mark_of(file) for file in files}
     unchanged = [file for file in files if str(file) in done and done[str(file)].fingerprint == now[file]]
     is_any_done = bool(unchanged)
     done_already = set(unchanged)
@@ -200,6 +204,13 @@ def open_job(config: Config, database: Database, found: Found, clock: Clock, *, 
         found=found,
         killed=killed,
     )
+
+
+def _require_readable(files: Sequence[Place]) -> None:
+    """One that cannot be read is a reject beside others; where it is all of them, nothing can be done."""
+    unreadable = [f"{file}: {file.why}" for file in files if isinstance(file, Unreadable)]
+    if unreadable and len(unreadable) == len(files):
+        raise UsageError("\n".join(unreadable[:UNREADABLE_NAMED]))
 
 
 def _begin_or_continue(

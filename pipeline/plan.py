@@ -23,6 +23,8 @@ from pipeline.units import LOST, mapper_of, units_of
 log = logging.getLogger(__name__)
 SAMPLE_RECORDS = 50
 SAMPLE_BYTES = 1_000_000
+NO_EXPORT = ("not_an_export", "unreadable")
+"""Problems of a whole file: with nothing else among the sources, nothing can be imported."""
 DOUBTED_FILES = 20
 """Of the files whose format is given, so many are looked at all the same: a wrong one may take them, and lose much."""
 
@@ -58,7 +60,7 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
     for number, place in enumerate(places):
         is_doubted = configured is not None and config.source.format != "custom" and number < DOUBTED_FILES
         is_asked = configured is None or configured.piece_of is not None or has_id_expression or is_doubted
-        sample = _sample(place, config) if is_asked else []
+        sample, no_export = _sample(place, config) if is_asked else ([], "")
         if configured is None:
             guess = _detect(sample, mappers.values())
         elif has_id_expression:
@@ -69,8 +71,8 @@ def recognise(config: Config, places: Iterable[Place], *, is_any_done: bool = Fa
                 _warn_of_another_format(place, sample, configured)
         mapper = guess.mapper if guess.is_sure else None
         why_not = "" if guess.is_sure or not sample else guess.reason if has_id_expression else doubt(guess)
-        if mapper is None and why_not:
-            doubts.append(f"{place}: {why_not}")
+        if mapper is None and (why_not or no_export):
+            doubts.append(f"{place}: {why_not or no_export}")
         has_known = has_known or mapper is not None
         mark = mark_of(place)
         yield Source(
@@ -111,18 +113,21 @@ def configured_mapper(config: Config) -> Mapper | None:
         raise UsageError(f"{config.origin}: {error}") from error
 
 
-def _sample(place: Place, config: Config) -> list[Record]:
-    """The first records of a file that can be read."""
+def _sample(place: Place, config: Config) -> tuple[list[Record], str]:
+    """The first records of a file that can be read; and what it is, where it is no export at all."""
     sample = []
+    no_export = ""
     size = 0
     records = read_records(place, name=str(place), max_record_bytes=config.source.max_record_bytes)
     for record in islice(records, 10 * SAMPLE_RECORDS):
         size += len(record.raw)
         if record.problem is None:
             sample.append(record)
+        elif record.problem.kind in NO_EXPORT:
+            no_export = record.problem.error
         if len(sample) >= SAMPLE_RECORDS or size >= SAMPLE_BYTES:
             break
-    return sample
+    return sample, no_export
 
 
 def _detect(sample: Sequence[Record], mappers: Iterable[Mapper]) -> Guess:

@@ -59,6 +59,10 @@ def describe(snapshot: Snapshot) -> str:
         parts.append("waiting for the API")
     if counts.in_doubt:
         parts.append(f"{counts.in_doubt:,} wait for what was sent before, and may still show (upload.lookup_seconds)")
+    if counts.looked_for:
+        parts.append(
+            f"{counts.looked_for:,} wait for the API to show them, which may have them already (upload.lookup_seconds)"
+        )
     left = snapshot.to_send / snapshot.share_read - settled if snapshot.share_read > SHARE_THAT_TELLS else 0
     if left > 0 and settled >= SETTLED_THAT_TELL:
         parts.append(f"about {_duration(left * seconds / settled)} left")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 REJECTS_SHOWN = 5
+KINDS_SHOWN = FILES_SHOWN = 5
+"""The most frequent ones, where there are more rejects."""
 CONFLICTS_SHOWN = 5
 EMPTY_SHOWN = 5
 LEFT_OUT_SHOWN = 5
@@ -26,7 +28,7 @@ _MEANING = {
     "created": "are on the server, from this ledger",
     "existing": "were on the server already, not from this ledger",
     "skipped": "were imported before: nothing was sent",
-    "changed": "were imported before and differ now",
+    "changed": "were there before, with another content",
     "duplicate": "came again in this input",
     "conflict": "share a custom id with another trace of this input: NOT imported",
     "rejected": "were refused by the API (rejects.jsonl)",
@@ -44,16 +46,20 @@ _DETAIL = {
     "mapping_changed": "of them would be mapped differently today: --on-change update sends them",
     "parts_missing": "of them lack parts that earlier runs read, and were NOT sent: put the files back, or set "
     "assembly.missing_parts: accept",
-    "completed": "of them got the turns and spans that they lacked",
+    "completed": "of them got what they lacked: turns, spans, or their end",
     "unfinished": "of them are there from another ledger, and have not ended: another machine fills them, or they lack "
     "turns and upload.on_existing: complete brings them",
     "recreated": "of them were made anew, in the place of the old ones",
-    "turns_differ": "of them hold other turns on the server than the trace, and these were NOT changed: --on-change "
-    "update makes them equal",
+    "turns_differ": "of them hold other turns on the server than the trace, and were NOT changed: --on-change update "
+    "makes those equal that this ledger filled, and reaches no others",
     "content_rejected": "of them are there in part: the API refused a turn, or the end (rejects.jsonl)",
     "spans_rejected": "of them are there without some spans, which the API refused (rejects.jsonl)",
     "hidden_or_deleted": "of them cannot be seen there: hidden, or deleted and still holding their custom id",
 }
+_BROKE_OFF = (
+    "of them hold turns on the server that are not the trace's, and their import broke off there: --on-change update "
+    "makes those equal that are this ledger's"
+)
 _SENDS = {
     "update": "update",
     "replace": "bring up to date within this input",
@@ -117,7 +123,7 @@ def print_summary(summary: dict[str, Any], folder: Path, *, to_stderr: bool) -> 
     _print_left_open(summary, say)
     names = [source["source"] for source in summary["sources"]]
     _print_conflicts(folder / "manifest.jsonl", summary["outcomes"].get("conflict", 0), names, say)
-    _print_rejects(folder / "rejects.jsonl", names, say)
+    _print_rejects(folder / "rejects.jsonl", summary["rejects"], names, say)
     say(f"Results: {safe(str(folder))}/ (manifest.parquet, manifest.jsonl, rejects.jsonl, summary.json)")
     if summary["exit_code"] in _ADVICE:
         say(_ADVICE[summary["exit_code"]])
@@ -135,6 +141,8 @@ def _print_left_open(summary: dict[str, Any], say: Say) -> None:
     pending = summary["outcomes"].get("pending", 0)
     unread = sum(source["state"] == "reading" for source in summary["sources"])
     files = f"{unread:,} of {len(summary['sources']):,} files not read to the end"
+    if summary["continued"]:  # one that goes on reads again what has something open in it, also what it had read
+        files += " this time"
     say(f"  Left open: {pending:,} sessions that were read" + (f", and {files}" if unread else ""))
 
 
@@ -151,16 +159,28 @@ def _print_conflicts(manifest: Path, count: int, sources: list[str], say: Say) -
         say(f"  … and {count - CONFLICTS_SHOWN:,} more conflicts in manifest.jsonl")
 
 
-def _print_rejects(file: Path, sources: list[str], say: Say) -> None:
-    """The first rejects; the file has them all."""
+def _print_rejects(file: Path, counts: dict[str, Any], sources: list[str], say: Say) -> None:
+    """The first rejects, and how many there are of which kind; the file has them all."""
     with file.open(encoding="utf-8") as lines:
         for line in islice(lines, REJECTS_SHOWN):
             reject = json.loads(line)
             place = f"{unique_tail(reject['source'], sources)} {reject['position']}"
             say(f"  reject: {safe(place)}: {safe(reject['error'])}")
-        more = sum(1 for _ in lines)
-    if more:
-        say(f"  … and {more:,} more rejects in rejects.jsonl")
+    total = sum(counts["by_kind"].values())
+    if total > REJECTS_SHOWN:
+        say(f"  … and {total - REJECTS_SHOWN:,} more rejects in rejects.jsonl")
+        _print_reject_counts(counts, sources, say)
+
+
+def _print_reject_counts(counts: dict[str, Any], sources: list[str], say: Say) -> None:
+    kinds = [f"{count:,} {safe(kind)}" for kind, count in islice(counts["by_kind"].items(), KINDS_SHOWN)]
+    more = len(counts["by_kind"]) - len(kinds)
+    say(f"  rejects by error_kind: {', '.join(kinds)}" + (f", and {more:,} kinds more" if more else ""))
+    if counts["files"]["count"] > 1:
+        first = islice(counts["files"]["first"].items(), FILES_SHOWN)
+        files = [f"{count:,} in {safe(unique_tail(name, sources))}" for name, count in first]
+        more = counts["files"]["count"] - len(files)
+        say(f"  rejects by file: {', '.join(files)}" + (f", and {more:,} files more" if more else ""))
 
 
 def print_plan(result: PlanResult) -> None:
@@ -182,10 +202,13 @@ def print_plan(result: PlanResult) -> None:
     for reject in result.rejects:
         click.echo(f"  reject: {safe(reject['source'])} {safe(reject['position'])}: {safe(reject['error'])}")
     hidden = summary["records_rejected"] - len(result.rejects)
+    names = [source["source"] for source in summary["sources"]]
     if hidden > 0:
         click.echo(f"  … and {hidden:,} rejects more")
+        _print_reject_counts(summary["rejects"], names, click.echo)
     for sample in result.samples:
-        click.echo(f"Sample ({sample['action']}, {safe(sample['position'])}):")
+        place = f"{unique_tail(sample['source'], names)} {sample['position']}"
+        click.echo(f"Sample ({sample['action']}, {safe(place)}):")
         _print_json(sample["body"])
         for number, turn in enumerate(sample.get("turns", ()), 1):
             click.echo(f"with turn {number}:")
@@ -233,8 +256,9 @@ def _print_ids(summary: dict[str, Any], say: Say) -> None:
         ("ids_not_met", "of the ids were met nowhere"),
         (
             "also_alone",
-            "sessions hold a trace that was imported before it named its conversation, whose session holds it now, "
-            "too; delete them there, or leave them",
+            "sessions hold a trace that was imported alone before (it named no conversation yet, or session_per was "
+            "trace), and the session of its conversation holds it now, too; delete them there (rollback of their run "
+            "does), or leave them, or set session_per back",
         ),
     ):
         count, ids = summary[key]["count"], summary[key]["ids"][:IDS_SHOWN]
@@ -244,7 +268,9 @@ def _print_ids(summary: dict[str, Any], say: Say) -> None:
 
 
 def _print_counts(summary: dict[str, Any], say: Say) -> None:
-    say(f"  {summary['records_read']:,} records read, {summary['records_rejected']:,} of them could not be imported")
+    since = " since the run began" if summary["continued"] else ""
+    rejected = summary["records_rejected"]
+    say(f"  {summary['records_read']:,} records read{since}, {rejected:,} of them could not be imported")
     if summary["sessions"]:
         kinds = {"session": (), "turns": ("turns",)}.get(summary["import"], ("turns", "spans"))
         held = " and ".join(f"{summary[name]:,} {name}" for name in kinds)
@@ -263,4 +289,5 @@ def _print_counts(summary: dict[str, Any], say: Say) -> None:
         say(f"  {count:>8,} {outcome:<9} {_MEANING.get(outcome, '')}")
         for kind, part in summary["details"].get(outcome, {}).items():
             if kind in _DETAIL:
-                say(f"  {'':8} {part:>9,} {_DETAIL[kind]}")
+                has_broken_off = (outcome, kind) == ("failed", "turns_differ")
+                say(f"  {'':8} {part:>9,} {_BROKE_OFF if has_broken_off else _DETAIL[kind]}")

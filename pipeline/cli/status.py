@@ -81,6 +81,8 @@ def _print_run(run: RunView) -> None:
     counts += [f"{run.rejects:,} rejects"] if run.rejects else []
     counts += [f"{run.sessions_per_second:,.1f} sessions/s"] if run.sessions_per_second is not None else []
     click.echo(f"    {', '.join(counts)}")
+    if run.taken_back:
+        click.echo(f"    {run.taken_back:,} of these sessions were taken back since (rollback)")
 
 
 def _print_target(target: TargetView) -> None:

@@ -170,8 +170,9 @@ def _settled_before(session: SessionImport, known: Known, policy: Policy) -> Dec
             content is None or not is_ours or content.sha256 == known.content_sha256
         )
         if wanted < there or is_same:
-            # other_payload stays so
-            return Decision("none", Outcome.SKIPPED, None if is_ours else known.error_kind)
+            # other_payload stays so; what an earlier run sent, this one does not
+            stays = not is_ours and known.error_kind != "completed"
+            return Decision("none", Outcome.SKIPPED, known.error_kind if stays else None)
         if policy.on_change == "update" and is_ours:
             return Decision("update")
         if policy.on_change == "recreate" and is_ours:

@@ -38,6 +38,8 @@ class RunView(NamedTuple):
     sessions_per_second: float | None
     """From the first request to the last answer; None where there were none, or several processes."""
     folder: str
+    taken_back: int
+    """Sessions of this run that a rollback deleted: the outcomes count them as the run left them."""
 
 
 class TargetView(NamedTuple):
@@ -125,6 +127,7 @@ def _runs(connection: sqlite3.Connection, count: int, *, is_held: bool) -> list[
         "ORDER BY coalesce(finished_at, 'works') DESC, number DESC LIMIT ?",
         (count,),
     ).fetchall()
+    knows_rollbacks = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rollback'").fetchone() is not None
     views = []
     for number, id, started_at, finished_at, exit_code, processes, folder in rows:
         is_working = is_held and finished_at is None and working == (str(number),)
@@ -142,9 +145,15 @@ def _runs(connection: sqlite3.Connection, count: int, *, is_held: bool) -> list[
                 rejects=rejects,
                 sessions_per_second=_per_second(answered, first, last) if processes == 1 else None,
                 folder=folder,
+                taken_back=_taken_back(connection, number) if knows_rollbacks else 0,
             )
         )
     return views
+
+
+def _taken_back(connection: sqlite3.Connection, run: int) -> int:
+    query = "SELECT count(*) FROM rollback WHERE run = ? AND outcome IS NOT NULL"
+    return int(connection.execute(query, (run,)).fetchone()[0])
 
 
 def _outcomes(connection: sqlite3.Connection, run: int) -> tuple[dict[str, int], int, str | None, str | None]:

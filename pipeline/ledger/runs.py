@@ -73,6 +73,8 @@ class Totals(NamedTuple):
     turns: int = 0
     spans: int = 0
     """In all sessions, sent or not."""
+    rejects: Mapping[tuple[str, str], int] = {}
+    """Lines of rejects.jsonl by file and error_kind."""
 
 
 class RunLedger:
@@ -413,7 +415,13 @@ class RunLedger:
             details=details,
             turns=turns,
             spans=spans,
+            rejects=self._counted_rejects(run),
         )
+
+    def _counted_rejects(self, run: RunRow) -> dict[tuple[str, str], int]:
+        counts = Counter(self._connection.execute("SELECT path, error_kind FROM reject WHERE run = ?", (run.number,)))
+        names = {path: self._one("SELECT path FROM path WHERE id = ?", (path,))[0] for path, _ in counts}
+        return {(names[path], kind): count for (path, kind), count in counts.items()}
 
     def entries(self, run: RunRow) -> sqlite3.Cursor:
         """The rows of the manifest, in the order of the input; the columns are named as in the manifest."""

@@ -206,7 +206,7 @@ def told(session: SessionImport, kind: str | None, error: str | None) -> tuple[s
     """Kind and error of a row of the manifest: where nothing else is to be told, that the trace is not whole."""
     if session.also_alone:
         kind = kind or "also_alone"
-        twice = f"imported before they named this conversation, and still there: {', '.join(session.also_alone)}"
+        twice = f"imported alone before, and still there: {', '.join(session.also_alone)}"
         error = f"{error}; {twice}" if error else twice
     return ("partial", session.partial) if kind is None and session.partial is not None else (kind, error)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import UsageError
+from pipeline.models import Problem
 from pipeline.readers.opening import Place, open_file
 from pipeline.readers.storage import is_url, object_at, objects_in
 
@@ -41,6 +44,58 @@ def fingerprint_or_gone(place: Place) -> str:
 def mark_of(place: Place) -> str:
     """The fingerprint before reading: of what does not lie on a disk here, as it was when it was found."""
     return fingerprint(place) if isinstance(place, Path) else place.mark
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """In the place of a file that lies here and cannot be read: a reject, and never done."""
+
+    path: Path
+    why: str
+
+    size = 0
+    mark = "unreadable"
+    """The fingerprint of all of them: one that can be read on another night has another."""
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Its last part."""
+        return self.path.name
+
+    @property
+    def order(self) -> tuple[tuple[str, ...], int]:
+        """Where the file stands."""
+        return order_of(self.path)
+
+    @property
+    def problem(self) -> Problem:
+        """Why nobody tries to read it."""
+        return Problem("unreadable", f"{self.why}; mend that, and the next run reads it")
+
+    def fingerprint_now(self) -> str:
+        """None that was seen before: it is not done."""
+        return "not read"
+
+    def open_stream(self) -> BinaryIO:
+        """Nobody does. Raises UsageError."""
+        raise UsageError(f"{self.path}: {self.why}")
+
+    def open_ranges(self) -> None:
+        """There are none."""
+
+
+def marked(place: Place) -> tuple[Place, str]:
+    """A place with its mark; in the stead of a file that cannot be read, one that says why."""
+    try:
+        return place, mark_of(place)
+    except UsageError as error:
+        if not isinstance(place, Path):
+            raise
+        why = Unreadable(place, str(error).removeprefix(f"{place}: "))
+        return why, why.mark
 
 
 def order_of(place: Place) -> tuple[tuple[str, ...], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def summarise(
         "records_rejected": totals.records_rejected,
         "new_rejects": totals.new_rejects,
         "max_rejected": max_rejected,
+        "rejects": _counted_rejects(totals.rejects),
         "rejected_before": rejected_before,
         "differing_before": differing_before,
         "records_ignored": dict(totals.records_ignored),
@@ -96,6 +98,19 @@ def summarise(
             }
             for source in sources
         ],
+    }
+
+
+def _counted_rejects(rejects: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """Lines of rejects.jsonl by error_kind, and by file; the most first."""
+    kinds: Counter[str] = Counter()
+    files: Counter[str] = Counter()
+    for (file, kind), count in rejects.items():
+        kinds[kind] += count
+        files[file] += count
+    return {
+        "by_kind": dict(kinds.most_common()),
+        "files": {"count": len(files), "first": dict(files.most_common(LEFT_OUT_SHOWN))},
     }
 
 

@@ -18,6 +18,8 @@ class Counts:
     bytes_sent: int = 0
     in_doubt: int = 0
     """Sessions that wait at present for what may have been sent to come to light."""
+    looked_for: int = 0
+    """Sessions that are asked for at present by their custom ids, again and again, and are not shown."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
 
     def traffic(self) -> Traffic:

@@ -184,7 +184,7 @@ class Delivery:
         except (TransientError, RejectedError) as error:
             return self._update_failed(journey, session_id, error)
         is_change = journey.send.action != "complete"
-        return await self._add_to(journey, found, self._end_of_update(journey), rewrites=is_change)
+        return await self._add_to(journey, found, self._end_of_update(journey, found), rewrites=is_change)
 
     async def _add_to(self, journey: Journey, found: StoredSession, end: End, *, rewrites: bool = False) -> Settlement:
         """To a session that is there: what it lacks of its turns and spans, and what it says about itself."""
@@ -219,14 +219,22 @@ class Delivery:
             found = found.model_copy(update={"status": Status.PENDING if status else found.status})
         return await self._fill(journey, found.id, end, found=found, standing=standing, rewrites=rewrites)
 
-    def _end_of_update(self, journey: Journey) -> End:
+    def _end_of_update(self, journey: Journey, found: StoredSession | None = None) -> End:
         action = journey.send.action
         if action == "replace" and not journey.is_change:
             return lambda **end: journey.ended(self._clock, Outcome.CREATED, status=200, **end)
         if journey.send.state == "existing":
-            return lambda **end: journey.ended(self._clock, Outcome.EXISTING, kind="completed", **end)
+            kind_of = partial(self._kind_of_existing, journey, found)
+            return lambda **end: journey.ended(self._clock, Outcome.EXISTING, kind=kind_of(), **end)
         kind = "completed" if action == "complete" else "updated"
         return lambda **end: journey.ended(self._clock, Outcome.CHANGED, kind=kind, status=200, **end)
+
+    def _kind_of_existing(self, journey: Journey, found: StoredSession | None) -> str | None:
+        """Of a session of others that holds all now: it got what it lacked, or it lacked nothing."""
+        if journey.has_written or journey.send.before.sent_by is not None:  # a process that was killed may have
+            return "completed"
+        is_same = found is not None and whose(found, journey.send.session, self._ledger_id) is Whose.SAME_CONTENT
+        return None if is_same else "other_payload"
 
     async def _change(self, journey: Journey, session_id: str, status: Status | None) -> Settlement | None:
         """PATCH the session; what it ended with, or None where it goes on."""
@@ -345,6 +353,8 @@ class Delivery:
         # One that was whole, and to which nothing was sent, is as whole as before.
         is_whole = journey.send.state in SETTLED_STATES and not journey.has_written
         outcome = Outcome.CHANGED if is_whole else Outcome.FAILED
+        if journey.send.state == "existing":
+            error = TurnsDifferError(f"{error}; upload.on_change does not reach a session that is not this ledger's")
         return journey.ended(self._clock, outcome, error=error, kind="turns_differ", session_id=session_id)
 
     async def _adopt_existing(self, journey: Journey, exists: ExistsError) -> Settlement:
@@ -387,7 +397,7 @@ class Delivery:
             case Whose.SAME_CONTENT | Whose.FOREIGN if session.content and self._config.on_existing == "complete":
                 journey.send = journey.send._replace(state="existing")
                 found = await self._once_it_has_ended(journey, found)  # another machine may be filling it
-                return await self._add_to(journey, found, self._end_of_update(journey))
+                return await self._add_to(journey, found, self._end_of_update(journey, found))
             case Whose.SAME_CONTENT if _is_to_end(await self._once_it_has_ended(journey, found), session.content):
                 error = AmbiguousError(
                     "another ledger made it, and it has not ended: if no other machine is filling it, it lacks turns "

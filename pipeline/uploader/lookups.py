@@ -38,6 +38,8 @@ class _Question:
     troubles: int = 0
     first_empty_at: float | None = None
     """Patience runs from here: before, nobody had looked."""
+    is_missed: bool = False
+    """It was looked for and not found, and is asked for again: whoever watches is told."""
     goes_alone: bool = False
     """It was in a group that was refused: one of them spoils the others."""
 
@@ -69,7 +71,10 @@ class Lookups:
         future: asyncio.Future[list[StoredSession]] = asyncio.get_running_loop().create_future()
         question = _Question(custom_id, version_id, self._clock.now(), patience_seconds, future)
         self._questions.put_nowait(question)
-        return await future
+        try:
+            return await future
+        finally:
+            self._counts.looked_for -= question.is_missed
 
     async def run(self) -> None:
         """Ask, group by group."""
@@ -156,6 +161,8 @@ class Lookups:
             if self._patience_left(question) <= 0:
                 question.answer.set_result([])
             else:
+                self._counts.looked_for += not question.is_missed
+                question.is_missed = True
                 missing.append(question)
         self._ask_again(missing, counts=True)
 

@@ -14,6 +14,9 @@ from pipeline.emulator import RunningEmulator
 from tests.end_to_end.conftest import Importer, make_trace, write_jsonl
 from tests.invariants import check_invariants, posts, read_rejects, read_summary
 
+NO_READING = "/proc/self/mem"
+"""It can be opened, and not read, whoever tries."""
+
 
 @pytest.mark.parametrize(
     ("config", "says"),
@@ -116,6 +119,53 @@ def test_an_unrecognised_file_is_rejected_and_the_others_are_imported(
     assert alone.code == 2
     assert "format not recognised" in alone.err
     assert len(posts(emulator)) == 1
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0"), lambda path: path.symlink_to(NO_READING)]
+)
+def test_a_file_that_is_no_export_stops_only_a_run_that_has_no_other(
+    importer: Importer, emulator: RunningEmulator, make: Callable[[Path], object]
+) -> None:
+    write_jsonl(importer.home / "in" / "good.jsonl", [make_trace(1)])
+    make(importer.home / "in" / "odd.json")
+    for verb in ("plan", "run"):
+        alone = importer.run(importer.home / "in" / "odd.json", verb=verb)
+        assert (alone.code, "odd.json: " in alone.err) == (2, True), alone.out + alone.err
+        assert importer.run(importer.home / "in", verb=verb).code == 3
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1}
+
+
+@pytest.mark.parametrize("name", ["bad.jsonl", "bad.tar"])
+@pytest.mark.parametrize("session_per", ["trace", "conversation"])
+def test_a_file_that_cannot_be_read_is_a_reject_until_it_can(
+    importer: Importer, emulator: RunningEmulator, name: str, session_per: str
+) -> None:
+    write_jsonl(importer.home / "in" / "a.jsonl", [make_trace(1)])
+    write_jsonl(importer.home / "in" / "c.jsonl", [make_trace(2)])
+    bad = importer.home / "in" / name
+    bad.symlink_to(NO_READING)
+    options = ["--session-per", session_per]
+    done = importer.run(importer.home / "in", options=options)
+    assert done.code == 3, done.out + done.err
+    assert f"reject: {name} file: cannot be read (Input/output error); mend that, and the next run reads it" in done.out
+    assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 2}
+    (line,) = read_rejects(importer.last)
+    assert (line["stage"], line["error_kind"], line["source"]) == ("read", "unreadable", str(bad))
+    assert importer.run(importer.home / "in", options=options).code == 0  # named again, and not counted again
+    states = {Path(one["source"]).name: one["state"] for one in read_summary(importer.last)["sources"]}
+    assert states == {"a.jsonl": "unchanged", name: "read", "c.jsonl": "unchanged"}
+    bad.unlink()
+    write_jsonl(bad, [make_trace(3)])
+    if name == "bad.jsonl":
+        assert importer.run(importer.home / "in", options=options).code == 0
+        assert check_invariants(emulator, importer.last)["outcomes"] == {"created": 1}
+
+
+def test_a_link_that_leads_nowhere_is_told_as_one(importer: Importer) -> None:
+    (importer.home / "a.jsonl").symlink_to("gone.jsonl")
+    done = importer.run(importer.home / "a.jsonl")
+    assert (done.code, "a.jsonl: this link leads nowhere (to gone.jsonl)" in done.err) == (2, True), done.err
 
 
 def test_text_from_input_cannot_command_the_terminal(importer: Importer, emulator: RunningEmulator) -> None:

@@ -32,6 +32,27 @@ def test_what_was_in_flight_is_not_said_to_be_unsent(importer: Importer, emulato
     assert "1 pending   were read and are not settled" in done.out
 
 
+def test_a_run_that_goes_on_tells_what_it_read_apart_from_what_it_had_read(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
+    emulator.set_faults([{"match": "POST /sessions", "do": {"hang": True}}])
+    process = importer.start(source)
+    wait_until(lambda: len(posts(emulator)) == 1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    first = end(process, signal.SIGINT).out
+    assert "  1 records read, 0 of them" in first
+    assert "Left open: 1 sessions that were read\n" in first
+    emulator.set_faults([{"match": "GET /versions/*", "do": {"hang": True}}])
+    before = len(emulator.log())
+    process = importer.start(source)
+    wait_until(lambda: len(emulator.log()) > before)
+    second = end(process, signal.SIGINT).out
+    assert "  1 records read since the run began, 0 of them" in second
+    assert "Left open: 1 sessions that were read, and 1 of 1 files not read to the end this time\n" in second
+
+
 def test_a_run_that_is_refused_before_it_reads_has_nothing_to_balance(importer: Importer) -> None:
     source = write_jsonl(importer.home / "a.jsonl", [make_trace(1)])
     done = importer.run(source, options=["--version-id", "ver_unknown"])
@@ -69,6 +90,28 @@ def test_rejects_of_files_with_one_name_are_told_apart(importer: Importer) -> No
         write_jsonl(importer.home / "in" / name, [make_trace(1), "{torn"])
     out = importer.run(importer.home / "in").out
     assert re.findall(r"reject: (\S+) line 2", out) == ["a/x/log.jsonl", "b/x/log.jsonl", "other.jsonl"]
+
+
+def test_many_rejects_are_told_by_kind_and_by_file(importer: Importer) -> None:
+    broken = [make_trace(1), *["{torn"] * 6, make_trace(2, id=None)]
+    write_jsonl(importer.home / "in" / "a.jsonl", broken)
+    write_jsonl(importer.home / "in" / "b.jsonl", [make_trace(3), *["{torn"] * 15])
+    done = importer.run(importer.home / "in")
+    kinds, files = re.findall(r"  rejects by (?:error_kind|file): .*", done.out)
+    assert re.fullmatch(r"  rejects by error_kind: 21 not_json, 1 \w+", kinds), done.out
+    assert files == "  rejects by file: 15 in b.jsonl, 7 in a.jsonl"
+    assert "… and 17 more rejects in rejects.jsonl" in done.out
+    plan = importer.run(importer.home / "in", verb="plan", options=["--retry-rejected"])
+    assert f"{kinds}\n{files}\n" in plan.out, plan.out
+    few = importer.run(write_jsonl(importer.home / "d.jsonl", [make_trace(4), "{torn"])).out
+    assert "rejects by" not in few
+
+
+def test_a_sample_is_told_with_its_file(importer: Importer) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(importer.home / "in" / name, ["", make_trace(ord(name[0]))])
+    out = importer.run(importer.home / "in", verb="plan").out
+    assert re.findall(r"Sample \((.*)\):", out) == ["create, a.jsonl line 2", "create, b.jsonl line 2"]
 
 
 def test_the_first_example_of_the_help_ends_well(importer: Importer) -> None:

@@ -96,6 +96,9 @@ def test_what_a_run_created_is_deleted_and_imported_again(importer: Importer, ho
         assert live(emulator) == names(100)
         again = rollback_json(importer, run_id, "--yes")
         assert (again["counts"], again["taken_back_before"]) == ({}, 30)
+        status = importer.execute(importer.command("status")[:6]).out
+        assert f"{run_id}: " in status
+        assert status.count("30 of these sessions were taken back since (rollback)") == status.count("taken back") == 1
         assert import_again(importer, emulator)["outcomes"] == {"created": 30}
         assert last_run(importer) != run_id
         assert verify_json(importer, "--all")["as_the_ledger_says"] == 31

@@ -253,17 +253,26 @@ def test_a_trace_that_was_imported_before_it_named_its_conversation_is_told(
         importer.home / "in" / "2.jsonl",
         [observation(1, minute=5, session_id="c-2"), observation(3, session_id="c-3"), observation(4)],
     )
-    told = "1 sessions hold a trace that was imported before it named its conversation"
+    told = "1 sessions hold a trace that was imported alone before"
     plan = importer.run(importer.home / "in", options=options, verb="plan")
     done = importer.run(importer.home / "in", options=options)
     for each in (plan, done):
-        assert re.search(rf"{told}, .*: langfuse:t-1\n", each.out), each.out
+        assert re.search(rf"{told} .*: langfuse:t-1\n", each.out), each.out
     assert check_invariants(emulator, importer.last)["also_alone"] == {"count": 1, "ids": ["langfuse:t-1"]}
     [row] = [row for row in read_manifest(importer.last) if row["conversation_id"] == "c-2"]
     assert (row["outcome"], row["error_kind"]) == ("changed", "updated")
-    assert row["error"] == "imported before they named this conversation, and still there: langfuse:t-1"
+    assert row["error"] == "imported alone before, and still there: langfuse:t-1"
     write_jsonl(importer.home / "in" / "3.jsonl", [observation(5, session_id="c-3")])
     assert told not in importer.run(importer.home / "in", options=options).out
+
+
+def test_traces_that_are_merged_on_a_later_night_are_told_with_the_way_out(importer: Importer) -> None:
+    """They named their conversation all the time: what changed is source.session_per."""
+    source = write_jsonl(importer.home / "a.jsonl", [observation(1, session_id="c-1"), observation(2, minute=5)])
+    assert importer.run(source).code == 0
+    for verb in ("plan", "run"):
+        out = importer.run(source, options=["--session-per", "conversation"], verb=verb).out
+        assert re.search(r"1 sessions hold a trace .* or session_per was trace\), .* or set session_per back: ", out)
 
 
 @pytest.mark.parametrize("name", ["0/mended.jsonl", "zz/mended.jsonl"])

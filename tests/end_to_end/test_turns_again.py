@@ -13,7 +13,7 @@ import pytest
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Importer, end, make_trace, wait_until, write_jsonl
 from tests.end_to_end.test_turns import FINISH, QUICK, SPANS, TURN, calls, dialogue, said, talk, talks
-from tests.invariants import KEY, check_invariants
+from tests.invariants import KEY, check_invariants, read_manifest, read_summary
 
 EXTENT = "full"
 AUTH = {"Authorization": f"Bearer {KEY}"}
@@ -206,6 +206,32 @@ def test_a_session_of_others_that_differs_is_not_taken_for_ours(importer: Import
     assert result.summary["details"] == {"changed": {"turns_differ": 1}}
     with contextlib.closing(sqlite3.connect(importer.state / "ledger.sqlite")) as ledger:
         assert ledger.execute("SELECT state FROM session").fetchall() == [("existing",)]
+
+
+def test_only_what_lacked_something_is_said_to_have_got_it(importer: Importer, emulator: RunningEmulator) -> None:
+    """Of four sessions of others one is as it should be, one says else of itself, one lacks a turn, one has others."""
+    their_own = [talk(1, 0, user_id="somebody else"), talk(3, 0, output="something else")]
+    another(importer, emulator, [talk(0, 0), talk(2, 0), *their_own])
+    rows = [talk(0, 0), talk(1, 0), talk(2, 0), talk(2, 1), talk(3, 0)]
+    source = write_jsonl(importer.home / "a.jsonl", rows)
+    file = importer.home / "c.yaml"
+    upload = "upload: {on_existing: complete, on_change: update, lookup_seconds: 2}"
+    file.write_text(f"source: {{session_per: conversation, paths: [a.jsonl]}}\n{upload}")
+    told = importer.run(options=[str(file)]).out
+    manifest = read_manifest(importer.last)
+    assert {row["custom_id"][-6:]: (row["outcome"], row["error_kind"]) for row in manifest} == {
+        "talk-0": ("existing", None),
+        "talk-1": ("existing", "other_payload"),
+        "talk-2": ("existing", "completed"),
+        "talk-3": ("changed", "turns_differ"),
+    }
+    assert "upload.on_change does not reach" in next(row["error"] for row in manifest if row["outcome"] == "changed")
+    assert "1 of them got what they lacked" in told
+    assert "1 of them hold other turns on the server than the trace, and were NOT changed" in told
+    assert "and reaches no others" in told
+    write_jsonl(source, [*rows, talk(4, 0)])
+    assert "got what they lacked" not in importer.run(options=[str(file)]).out
+    assert read_summary(importer.last)["outcomes"] == {"skipped": 3, "changed": 1, "created": 1}
 
 
 def test_what_is_hidden_is_not_completed(importer: Importer, emulator: RunningEmulator) -> None:

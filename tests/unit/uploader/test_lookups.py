@@ -34,8 +34,9 @@ class Desk:
         self.asked: list[tuple[float, list[str]]] = []
         self.paths: list[str] = []
         self.pace = Pace(clock, random.Random(0), max_per_second=None, max_at_once=8, max_pause_seconds=300)
-        client = Client(self, SecretStr("k"), Counts())
-        self.lookups = Lookups(client, self.pace, clock, random.Random(0), Counts())
+        self.counts = Counts()
+        client = Client(self, SecretStr("k"), self.counts)
+        self.lookups = Lookups(client, self.pace, clock, random.Random(0), self.counts)
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         ids = parse_qs(urlsplit(path).query)["customIds"]
@@ -82,6 +83,22 @@ def test_a_query_stays_short_enough_for_the_proxy() -> None:
         return max(len(path) for path in desk.paths)
 
     assert at_the_desk(lambda now, ids: shown(*ids), story) <= MAX_QUERY_BYTES
+
+
+def test_whoever_watches_is_told_how_many_are_asked_for_again() -> None:
+    async def story(desk: Desk) -> list[int]:
+        told = []
+        finding = asyncio.gather(*(desk.find(id) for id in ("a", "b", "c")), desk.find("d", patience=0))
+        for seconds in (0.5, 10, 90):
+            await desk.clock.sleep(seconds)
+            told.append(desk.counts.looked_for)
+        await finding
+        return told
+
+    def serve(now: float, ids: list[str]) -> Answer:
+        return shown(*(id for id in ids if id == "a" or (id == "b" and now > 5)))
+
+    assert at_the_desk(serve, story) == [2, 1, 0]
 
 
 def test_each_gets_its_own() -> None:
