@@ -123,9 +123,17 @@ def _normal_text(value: Any, key: str) -> bytes:
 
 
 def _normal(value: Any) -> Any:
-    """JSON knows one kind of number: 1.0 is 1."""
+    """JSON knows one kind of number: 1.0 is 1.
+
+    What is nested deeper than anything that is sent stays as it is, and is none of ours.
+    """
+    is_deep = isinstance(value, (dict, list, tuple)) and json_text.is_too_deep(value)
+    return value if is_deep else _with_whole_numbers(value)
+
+
+def _with_whole_numbers(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {key: _normal(item) for key, item in value.items()}
-    return [_normal(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _with_whole_numbers(item) for key, item in value.items()}
+    return [_with_whole_numbers(item) for item in value] if isinstance(value, (list, tuple)) else value

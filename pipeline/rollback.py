@@ -8,7 +8,6 @@ killed goes on, and knows what it did itself.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from pipeline.ledger.database import opened_ledger, require_ledger
 from pipeline.ledger.rollbacks import RollbackLedger
 from pipeline.ledger.settled import Settled, find_run, found_per_second, last_sent_at, target_of
 from pipeline.loop import in_a_loop_of_its_own
-from pipeline.mappers.session import MAX_CUSTOM_ID
 from pipeline.report.snapshot import Stop
 from pipeline.target import Target, at_target
+from pipeline.uploader.aside import aside_id
 from pipeline.uploader.client import StoredSession, is_gone
 from pipeline.uploader.comparison import mark_of
 from pipeline.uploader.counts import Counts
@@ -134,15 +133,8 @@ def rollback_run(
 
 
 def deleted_id(custom_id: str, run_id: str, *, session_id: str | None = None) -> str:
-    """The custom id that a session has when it is deleted: `<id>~deleted-<run>`.
-
-    What does not fit is cut; where ids could then be alike, or this one is taken, a hash of the session's id tells.
-    """
-    end = f"~deleted-{run_id}"
-    if session_id is None and len(custom_id) + len(end) <= MAX_CUSTOM_ID:
-        return custom_id + end
-    end = f"~{hashlib.sha256(f'{custom_id} {session_id}'.encode()).hexdigest()[:16]}{end}"
-    return custom_id[: MAX_CUSTOM_ID - len(end)] + end
+    """The custom id that a session has when it is deleted: `<id>~deleted-<run>`; see aside_id."""
+    return aside_id(custom_id, f"deleted-{run_id}", session_id=session_id)
 
 
 def _lag_left(config: Config, clock: Clock, sent_at: str | None) -> float:

@@ -78,7 +78,6 @@ class Attempts:
                 raise
             except asyncio.CancelledError:
                 journey.was_ambiguous = True  # it goes on behind our back
-                self._pace.abandoned(was_probe=is_probe)
                 raise
             finally:
                 journey.is_sending = False

@@ -20,27 +20,30 @@ class Breaker:
         self.failures = 0
         """In a row."""
         self._probes = 0
-        self._probe_is_out = False
+        self._probes_sent = 0
+        self.probe_out = 0
+        """The number of the probe that is out, and was not heard of; 0: none is."""
         self._next_probe = 0.0
         self.is_open = False
 
     def probe_at(self) -> float:
         """When the next probe may leave; never, while one is out. (The breaker is open.)"""
-        return float("inf") if self._probe_is_out else self._next_probe
+        return float("inf") if self.probe_out else self._next_probe
 
     def send_probe(self) -> None:
         """A probe leaves."""
-        self._probe_is_out = True
+        self._probes_sent += 1
+        self.probe_out = self._probes_sent
 
     def lose_probe(self) -> None:
-        """It was given up before it saw anything."""
-        self._probe_is_out = False
+        """It was given up before it saw anything, or saw what tells nothing."""
+        self.probe_out = 0
 
     def note_answer(self) -> None:
         """Things work, if only to say "later"."""
         self.failures = 0
         self.is_open = False
-        self._probe_is_out = False
+        self.probe_out = 0
 
     def note_trouble(self, now: float, *, was_probe: bool) -> None:
         """No answer, or a broken one."""
@@ -55,5 +58,5 @@ class Breaker:
             self._probe_later(now)
 
     def _probe_later(self, now: float) -> None:
-        self._probe_is_out = False
+        self.probe_out = 0
         self._next_probe = now + min(0.2 + backoff_seconds(self._probes, self._chance), LONGEST_PROBE_SECONDS)

@@ -32,6 +32,8 @@ from pipeline.uploader.transport import Answer, Transport, open_transport
 
 MAX_MESSAGE = 500
 """Characters of an API message that are kept."""
+MAX_READ = 16_384
+"""Characters of one that are looked at: who answers with megabytes does not keep the loop from its work."""
 MAX_QUERY_BYTES = 1_900
 """A longer query is refused by the proxy in front of the API (api-contract 1.2)."""
 MAX_IDS_PER_QUERY = 30
@@ -166,7 +168,7 @@ class Client:
         if echoed != (custom_id, version_id, False, None):
             raise FatalError(
                 "the API answered with another session than the one that was sent (customId, versionId, isProduction, "
-                f"testCaseId: sent {(custom_id, version_id, False, None)}, got {echoed}); "
+                f"testCaseId: sent {(custom_id, version_id, False, None)}, got {self.clean(str(echoed))}); "
                 "nothing can be accounted for against such an answer. Is this Galtea's API?",
                 kind="identity_broken",
                 status=answer.status,
@@ -191,7 +193,8 @@ class Client:
         answer = await self.send("GET", f"/sessions/{quote(session_id, safe='')}", None)
         session: StoredSession = self.parse(_SESSION, answer)
         if session.id != session_id:
-            raise RejectedError(f"asked for {session_id}, the API answered with {session.id}", kind="identity_broken")
+            other = self.clean(session.id)
+            raise RejectedError(f"asked for {session_id}, the API answered with {other}", kind="identity_broken")
         return session
 
     async def open_session(self, session_id: str) -> None:
@@ -255,7 +258,11 @@ class Client:
         headers = self._headers if body is None else self._json_headers
         self._counts.requests += 1
         self._counts.bytes_sent += len(body) if body is not None else 0
-        answer = await self._transport.send(method, path, headers, body)
+        try:
+            answer = await self._transport.send(method, path, headers, body)
+        except TransientError as error:  # it may quote what came back
+            error.args = (self.clean(str(error)),)
+            raise
         policy = policy_text(answer.headers)
         if policy is not None and policy != self._policy:
             self._note_policy(policy)
@@ -284,6 +291,10 @@ class Client:
     def error_of(self, answer: Answer, *, creates: bool) -> Exception:
         """See the function of this name."""
         return error_of(answer, creates=creates, secret=self._secret)
+
+    def clean(self, text: str) -> str:
+        """See the function of this name."""
+        return clean(text, self._secret)
 
 
 def find_query(custom_ids: Sequence[str], version_id: str) -> str:
@@ -324,20 +335,31 @@ def error_of(answer: Answer, *, creates: bool, secret: str = "") -> Exception:
 
 
 def message_of(answer: Answer, secret: str = "") -> str:
-    """`message`, or `error`, or the text itself (api-contract 1.2), cut, on one line, without the key."""
-    text = answer.body[:65_536].decode("utf-8", "replace")
+    """`message`, or `error`, or the text itself (api-contract 1.2), clean."""
     try:
         parsed = TypeAdapter(dict[str, Any]).validate_json(answer.body)
     except ValidationError:
-        if _is_html(answer):
-            text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    else:
-        said = parsed.get("message") or parsed.get("error")
-        text = said if isinstance(said, str) else text
+        parsed = {}
+    said = parsed.get("message") or parsed.get("error")
+    if isinstance(said, str):
+        return clean(said, secret)
+    body = answer.body.replace(secret.encode(), b"***") if secret else answer.body  # before a cut halves it
+    text = body[: 4 * MAX_READ].decode("utf-8", "replace")[:MAX_READ]
+    return clean(_TAGS.sub(" ", text) if not parsed and _is_html(answer) else text, secret)
+
+
+def clean(text: str, secret: str = "") -> str:
+    """What the API says, fit to be shown and kept: without the key, on one line, control characters as codes, cut."""
     if secret:
         text = text.replace(secret, "***")
-    text = " ".join(text.split())
+    text = " ".join(text[:MAX_READ].split())[: MAX_MESSAGE + 1]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
+
+
+_TAGS = re.compile(r"<(style|script)\b.*?(?:</\1>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+"""What has no end is searched for it once, and not from each of its beginnings."""
 
 
 def _is_html(answer: Answer) -> bool:

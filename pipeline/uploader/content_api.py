@@ -187,7 +187,8 @@ class ContentApi:
             spans, refused = created, []
         else:
             errors = created.partialSuccess.errors if created.partialSuccess is not None else []
-            spans, refused = created.spans, [RefusedSpan(error.index, error.reason) for error in errors]
+            spans = created.spans
+            refused = [RefusedSpan(error.index, self._client.clean(error.reason)) for error in errors]
         if len(spans) + len(refused) != len(bodies):
             raise AmbiguousError(
                 f"the API answered {answer.status} to {len(bodies)} spans with {len(spans)} and {len(refused)} refused",
@@ -260,8 +261,9 @@ class ContentApi:
         for turn in created:
             if turn.sessionId != session_id:
                 raise FatalError(
-                    f"a turn was sent to {session_id}, and the API says that it went to {turn.sessionId}; "
-                    "nothing can be accounted for against such an answer. Is this Galtea's API?",
+                    f"a turn was sent to {session_id}, and the API says that it went to "
+                    f"{self._client.clean(turn.sessionId)}; nothing can be accounted for against such an answer. "
+                    "Is this Galtea's API?",
                     kind="identity_broken",
                 )
         return [turn.id for turn in created]

@@ -29,6 +29,7 @@ from pipeline.ledger.settling import Before, Settlement, before_of
 from pipeline.models import Content, Outcome, Status
 from pipeline.payload import create_body, update_body
 from pipeline.prints import PRINT_BYTES
+from pipeline.uploader.aside import aside_id
 from pipeline.uploader.attempts import Attempts
 from pipeline.uploader.attribution import Whose, whose
 from pipeline.uploader.client import Client, Created, StoredSession, is_gone
@@ -41,8 +42,6 @@ from pipeline.uploader.standing import Standing
 
 End = Callable[..., Settlement]
 """Makes the settlement of a session that got all it should."""
-MAX_ASIDE = 150
-"""Characters of a custom id that are kept in the name of a session that is replaced."""
 MOSTLY = 0.5
 """When more than this share of the answers is "exists already", sessions are looked up before they are posted."""
 
@@ -262,7 +261,8 @@ class Delivery:
 
     async def _recreate(self, journey: Journey, old_id: str) -> Settlement:
         """Another one in its place. The old one gives its custom id away first, and goes when the new one is there."""
-        aside = f"{journey.send.custom_id[:MAX_ASIDE]}~replaced-{self._run_id}"
+        # A run that goes on may replace one id twice, and the first one may still hold its name.
+        aside = aside_id(journey.send.custom_id, f"replaced-{self._run_id}", session_id=old_id)
         try:
             old = await self._attempts.ask(journey, lambda: self._client.get_session(old_id))
             if mark_of(old).get("ledger") != self._ledger_id:

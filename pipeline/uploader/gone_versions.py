@@ -41,9 +41,10 @@ class GoneVersions:
 
     async def has(self, version_id: str) -> bool:
         """Is it gone? Raises StoppingError, and TransientError where nobody says."""
-        if version_id not in self._asked:
-            self._asked[version_id] = asyncio.create_task(self._ask(version_id))
-        return await asyncio.shield(self._asked[version_id])
+        asked = self._asked.get(version_id)
+        if asked is None or _has_failed(asked):  # whoever comes later may hear the answer
+            asked = self._asked[version_id] = asyncio.create_task(self._ask(version_id))
+        return await asyncio.shield(asked)
 
     def cancel(self) -> list[asyncio.Task[bool]]:
         """Ask nothing more; what is to be waited for."""
@@ -69,3 +70,7 @@ class GoneVersions:
                 await self._clock.sleep(backoff_seconds(max(troubles, 1), self._chance))
             else:
                 return version.deletedAt is not None
+
+
+def _has_failed(asked: asyncio.Task[bool]) -> bool:
+    return asked.done() and (asked.cancelled() or asked.exception() is not None)

@@ -105,45 +105,39 @@ class Lookups:
 
     async def _ask(self, group: list[_Question]) -> None:
         version_id = group[0].version_id
-        started = self._clock.now()
-        is_probe = False
-        try:
-            async with self._pace.turn() as is_probe:
-                started = self._clock.now()
-                try:
-                    found = await self._client.find_sessions([question.custom_id for question in group], version_id)
-                except asyncio.CancelledError:
-                    self._pace.abandoned(was_probe=is_probe)
-                    raise
-        except RefusedError as error:
-            self._counts.throttled += 1
-            self._pace.refused(error.retry_after, started)
-            self._ask_again(group, counts=False)
-        except QueryTooLongError as error:
-            self._pace.looked_up()
-            if len(group) > 1:
-                self._group_size = max(1, len(group) // 2)
+        async with self._pace.turn() as is_probe:
+            started = self._clock.now()
+            try:
+                found = await self._client.find_sessions([question.custom_id for question in group], version_id)
+            except RefusedError as error:
+                self._counts.throttled += 1
+                self._pace.refused(error.retry_after, started)
                 self._ask_again(group, counts=False)
-            else:  # it cannot be shorter: the proxy may have another reason, which may pass
+            except QueryTooLongError as error:
+                self._pace.looked_up()
+                if len(group) > 1:
+                    self._group_size = max(1, len(group) // 2)
+                    self._ask_again(group, counts=False)
+                else:  # it cannot be shorter: the proxy may have another reason, which may pass
+                    self._trouble(group, error, is_probe=is_probe)
+            except TransientError as error:
+                self._pace.troubled(was_probe=is_probe, is_lookup=True)
                 self._trouble(group, error, is_probe=is_probe)
-        except TransientError as error:
-            self._pace.troubled(was_probe=is_probe, is_lookup=True)
-            self._trouble(group, error, is_probe=is_probe)
-        except RejectedError as error:
-            self._pace.looked_up()
-            if len(group) > 1:
-                for question in group:
-                    question.goes_alone = True
-                self._ask_again(group, counts=False)
-            else:
+            except RejectedError as error:
+                self._pace.looked_up()
+                if len(group) > 1:
+                    for question in group:
+                        question.goes_alone = True
+                    self._ask_again(group, counts=False)
+                else:
+                    self._fail(group, error)
+            except FatalError as error:
+                self._pace.looked_up()
                 self._fail(group, error)
-        except FatalError as error:
-            self._pace.looked_up()
-            self._fail(group, error)
-        else:
-            self._pace.looked_up(is_progress=bool(found))
-            self._group_size = min(MAX_IDS_PER_QUERY, 2 * self._group_size)
-            self._answer(group, found)
+            else:
+                self._pace.looked_up(is_progress=bool(found))
+                self._group_size = min(MAX_IDS_PER_QUERY, 2 * self._group_size)
+                self._answer(group, found)
 
     def _answer(self, group: list[_Question], found: list[StoredSession]) -> None:
         shown: dict[str | None, list[StoredSession]] = {}

@@ -15,7 +15,7 @@ FIRST = 0
 
 
 class Pace:
-    """`async with pace.turn(rank):` around one attempt, then say what the attempt saw.
+    """`async with pace.turn(rank):` around one attempt, and in it say what the attempt saw.
 
     Where nothing holds an attempt back, it passes without waiting for anything. The others wait for one timer, or for
     something to come back: nobody polls.
@@ -40,7 +40,7 @@ class Pace:
             max_pause_seconds=max_pause_seconds,
             found_per_second=found_per_second,
         )
-        self._waiting: list[tuple[int, int, asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
         """A heap: rank, arrival, turn."""
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -87,13 +87,13 @@ class Pace:
         """The lowest rank goes first, and of equal ones the one that came first."""
         return _Turn(self, rank)
 
-    async def enter(self, rank: int) -> bool:
-        """See turn."""
+    async def enter(self, rank: int) -> int:
+        """See turn. The number of the breaker's probe that this attempt is; 0: it is none."""
         if not self._waiting:
             now = self._clock.now()
             if self._gates.may_start(now) == NOW:
-                return self._gates.start(now)
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                return self._start(now)
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._arrivals += 1
         heapq.heappush(self._waiting, (rank, self._arrivals, turn))
         self._pass_on()
@@ -101,18 +101,22 @@ class Pace:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # it was let through, and will not go
-                self._gates.end()
-                self.abandoned(was_probe=turn.result())
+                self.leave(turn.result())
             else:
                 turn.cancel()
-            self._pass_on()
+                self._pass_on()
             raise
 
-    def leave(self) -> None:
-        """See turn."""
+    def leave(self, probe: int) -> None:
+        """See turn. A probe of which nobody told what it saw is lost: else all would wait for it for ever."""
         self._gates.end()
+        if probe and probe == self._gates.breaker.probe_out:
+            self._gates.breaker.lose_probe()
         if self._waiting:
             self._pass_on()
+
+    def _start(self, now: float) -> int:
+        return self._gates.breaker.probe_out if self._gates.start(now) else 0
 
     # --- the queue ----------------------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ class Pace:
             if at != NOW:
                 self._wake_at(at, now)
                 return
-            heapq.heappop(self._waiting)[-1].set_result(self._gates.start(now))
+            heapq.heappop(self._waiting)[-1].set_result(self._start(now))
         self._wake_at(NEVER, 0.0)
 
     def _wake_at(self, at: float, now: float) -> None:
@@ -179,12 +183,6 @@ class Pace:
         self._gates.troubled(now, was_probe=was_probe, is_lookup=is_lookup, timed_out_from=timed_out_from)
         self._pass_on()
 
-    def abandoned(self, *, was_probe: bool) -> None:
-        """An attempt was given up before it saw anything (the run stops)."""
-        if was_probe:
-            self._gates.breaker.lose_probe()
-            self._pass_on()
-
     def hinted(self, per_second: float) -> None:
         """The API's headers tell its limit."""
         self._gates.limit.hint(per_second)
@@ -202,16 +200,18 @@ class Pace:
 class _Turn:
     """Waits for its turn; says whether this attempt is the breaker's probe, which counts against nobody."""
 
-    __slots__ = ("_pace", "_rank")
+    __slots__ = ("_pace", "_probe", "_rank")
 
     def __init__(self, pace: Pace, rank: int) -> None:
         self._pace = pace
         self._rank = rank
+        self._probe = 0
 
     async def __aenter__(self) -> bool:
-        return await self._pace.enter(self._rank)
+        self._probe = await self._pace.enter(self._rank)
+        return self._probe > 0
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pace.leave()
+        self._pace.leave(self._probe)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pipeline.clock import Clock
-from pipeline.errors import FatalError, RefusedError, RejectedError, TransientError
+from pipeline.errors import ExistsError, FatalError, RefusedError, RejectedError, TransientError
 from pipeline.uploader.client import QueryTooLongError
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import FIRST, Pace
@@ -30,14 +29,11 @@ async def ask(
             counts.throttled += 1
             pace.refused(error.retry_after, started)
             raise
-        except (RejectedError, FatalError, QueryTooLongError, LowerLimitError):
+        except (ExistsError, RejectedError, FatalError, QueryTooLongError, LowerLimitError):
             pace.looked_up()
             raise
         except TransientError:
             pace.troubled(was_probe=is_probe, is_lookup=True)
-            raise
-        except asyncio.CancelledError:
-            pace.abandoned(was_probe=is_probe)
             raise
         pace.looked_up()
     return answer

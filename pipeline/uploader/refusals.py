@@ -11,6 +11,8 @@ from pipeline.models import Outcome
 
 ALIKE_LIMIT = 50
 """So many in a row stop the run (exhausted credits are a plain 400)."""
+MAX_COMPARED = 4_096
+"""Characters of a reason."""
 
 
 class Alike:
@@ -99,5 +101,9 @@ class Refusals:
 
 def _masked(text: str) -> str:
     """An error message without what differs from record to record: quoted values, ids, numbers."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", "…", text)
-    return re.sub(r"\S*\d\S*", "#", text)
+    return _WITH_DIGITS.sub("#", _QUOTED.sub("…", text[:MAX_COMPARED]))
+
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
+_WITH_DIGITS = re.compile(r"(?<!\S)[^\s\d]*+\d\S*")
+"""A word is searched for a digit once, and not from each of its characters."""

@@ -28,9 +28,9 @@ IDLE_SECONDS = 50.0
 OVERALL_FACTOR = 2.0
 """A whole exchange may take so many times `timeout_seconds`: a dripping server holds no slot for ever."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
-TOO_LONG = "answer_too_large"
-"""The kind of error of a longer one."""
 """Longer answers, counted after decompression, are broken off."""
+TOO_LONG = "answer_too_large"
+"""The kind of error that they are."""
 USER_AGENT = f"trace-import/{pipeline.__version__}"
 
 Kind = Literal["auto", "pyreqwest", "httpx"]

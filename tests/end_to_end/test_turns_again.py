@@ -90,6 +90,20 @@ def test_a_recreation_that_is_refused_and_cannot_be_taken_back_fails_alone(
     assert check_invariants(emulator, result.folder)["details"] == {"changed": {"recreated": 1}}
 
 
+def test_long_ids_that_begin_alike_are_recreated_beside_each_other(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    def rows(answer: str) -> list[dict[str, Any]]:
+        return [make_trace(number, id=f"{'x' * 160}{number}", output=answer) for number in range(3)]
+
+    source = write_jsonl(importer.home / "a.jsonl", rows("one"))
+    importer.run_here(source, **QUICK)
+    write_jsonl(source, rows("another"))
+    result = importer.run_here(source, **QUICK, upload__on_change="recreate")
+    assert check_invariants(emulator, result.folder)["details"] == {"changed": {"recreated": 3}}
+    assert len(live(emulator)) == 3
+
+
 def test_a_change_that_was_killed_and_taken_back_is_undone(importer: Importer, emulator: RunningEmulator) -> None:
     source = write_jsonl(importer.home / "a.jsonl", talks(1, 2))
     settings = quick(importer)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.prints import figures_print, tell
+from pipeline.prints import figures_print, tell, turn_print
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,21 @@ def test_other_figures_are_others(sent: dict[str, Any], shown: dict[str, Any]) -
 def test_what_the_server_reckons_by_itself_is_no_other_figure(shown: dict[str, Any], is_told: bool) -> None:
     sent = figures_print({"status": "GENERATED", "latency": 90, "inputTokens": 7})
     assert tell(shown, sent) is is_told
+
+
+@pytest.mark.parametrize("levels", [3, 250])
+def test_a_whole_number_is_the_same_however_it_is_written(levels: int) -> None:
+    assert turn_print(nested(levels, 1.0), "yes") == turn_print(nested(levels, 1), "yes")
+
+
+@pytest.mark.parametrize("levels", [300, 700, 900])
+def test_what_is_nested_deeper_than_anything_that_is_sent_is_something_else(levels: int) -> None:
+    deep = nested(levels, 1.0)
+    assert turn_print(deep, "yes") != turn_print(nested(250, 1.0), "yes")
+    assert figures_print({"status": deep}) != figures_print({"status": "GENERATED"})
+
+
+def nested(levels: int, value: Any) -> Any:
+    for _ in range(levels):
+        value = {"a": value}
+    return value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from pipeline.errors import (
 from pipeline.uploader.client import (
     MAX_IDS_PER_QUERY,
     MAX_MESSAGE,
+    MAX_READ,
     Client,
     NoRouteError,
     QueryTooLongError,
@@ -30,6 +32,7 @@ from pipeline.uploader.client import (
     find_query,
     message_of,
 )
+from pipeline.uploader.content_api import ContentApi
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.transport import Answer
 
@@ -143,7 +146,9 @@ def test_every_answer_has_a_meaning(status: int, body: bytes, creates: bool) -> 
         pytest.param("plain words", "plain words", id="text"),
         pytest.param(["odd"], '["odd"]', id="an array"),
         pytest.param("two\nlines\t here", "two lines here", id="on one line"),
+        pytest.param("\x1b[31mred\x00", "\\x1b[31mred\\x00", id="control characters"),
         pytest.param(HTML, "No way", id="HTML"),
+        pytest.param("<style>b {color: red}", "", id="HTML that breaks off"),
         pytest.param(b"\xff\xfe broken", "\ufffd\ufffd broken", id="not UTF-8"),
         pytest.param(None, "", id="nothing"),
     ],
@@ -166,6 +171,69 @@ def test_the_key_is_hidden_where_the_api_repeats_it() -> None:
 def test_the_key_is_hidden_before_the_message_is_cut() -> None:
     text = message_of(answer(400, {"message": "x" * (MAX_MESSAGE - 5) + KEY}), KEY)
     assert KEY[:5] not in text
+
+
+@pytest.mark.parametrize("filling", ["<p> </p>", " ", "é"])
+def test_no_half_of_the_key_is_left_where_a_long_message_is_cut(filling: str) -> None:
+    for spare in range(len(KEY)):
+        room = 4 * MAX_READ - spare
+        text = filling * (room // len(filling.encode()))
+        assert KEY[:4] not in message_of(answer(500, f"<p>{text}{KEY}"), KEY)
+
+
+@pytest.mark.parametrize("part", ["<", "<style>", "<!", "<p", "</style"])
+def test_a_message_without_ends_takes_no_time(part: str) -> None:
+    body = part * (1_000_000 // len(part))
+    started = time.process_time()
+    message_of(answer(502, body))
+    assert time.process_time() - started < 0.2
+
+
+class Breaking:
+    """What came back is quoted by the library that could not read it."""
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        raise AmbiguousError(
+            f"the answer is broken: illegal header line: {headers['Authorization']}\x07", kind="broken"
+        )
+
+    async def close(self) -> None: ...
+
+
+def test_the_key_is_hidden_where_a_broken_answer_is_quoted() -> None:
+    with pytest.raises(AmbiguousError) as caught:
+        asyncio.run(Client(Breaking(), SecretStr(KEY), Counts()).get_version("ver_1"))
+    assert str(caught.value) == "the answer is broken: illegal header line: Bearer ***\\x07"
+    assert caught.value.kind == "broken"
+
+
+ODD = f"{KEY}\x1b" + "x" * 10_000
+
+
+def test_the_reasons_for_which_spans_are_refused_are_clean() -> None:
+    errors = [{"index": 0, "name": "s", "reason": ODD}]
+    reply = answer(200, {"spans": [], "partialSuccess": {"rejectedSpans": 1, "errors": errors}})
+    (refused,) = asyncio.run(ContentApi(client_of(reply)).create_spans([b"{}"])).refused
+    assert refused.reason.startswith("***\\x1bxx")
+    assert len(refused.reason) == MAX_MESSAGE + 1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda client: client.create_session(b"{}", custom_id="a", version_id="v"), id="a new session"),
+        pytest.param(lambda client: client.get_session("s1"), id="a session"),
+        pytest.param(lambda client: ContentApi(client).create_turn("s1", b"{}"), id="a turn"),
+    ],
+)
+def test_what_an_api_answers_to_something_else_is_clean(ask: Callable[[Client], Coroutine[Any, Any, Any]]) -> None:
+    reply = answer(200, {"id": ODD, "customId": ODD, "sessionId": ODD})
+    with pytest.raises((FatalError, RejectedError)) as caught:
+        asyncio.run(ask(client_of(reply)))
+    assert caught.value.kind == "identity_broken"
+    assert KEY not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2 * MAX_MESSAGE
 
 
 # --- what is sent, what comes back ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
@@ -336,6 +337,58 @@ def test_stragglers_that_fail_late_call_no_second_probe() -> None:
         await asyncio.gather(*probers, return_exceptions=True)
 
     in_virtual_time(story)
+
+
+async def opened(clock: FakeClock) -> Pace:
+    """The breaker is open, and the next probe is due."""
+    pace = Pace(clock, random.Random(0), max_per_second=None, max_at_once=64, max_pause_seconds=300)
+    for _ in range(BREAKER_THRESHOLD):
+        async with pace.turn():
+            pace.troubled(was_probe=False)
+    await clock.sleep(10)
+    return pace
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError(), asyncio.CancelledError()])
+def test_a_probe_of_which_nobody_tells_is_lost_and_another_one_goes(error: BaseException | None) -> None:
+    async def story(clock: FakeClock) -> None:
+        pace = await opened(clock)
+        with contextlib.suppress(ZeroDivisionError, asyncio.CancelledError):
+            async with pace.turn() as is_probe:
+                assert is_probe
+                if error is not None:
+                    raise error
+        async with asyncio.timeout(10), pace.turn() as is_probe:
+            assert is_probe
+            pace.answered()
+        assert not pace.is_waiting
+
+    in_virtual_time(story)
+
+
+def test_a_probe_that_was_told_of_does_not_lose_the_next_one() -> None:
+    async def story(clock: FakeClock) -> int:
+        pace = await opened(clock)
+        probes = 0
+
+        async def probe() -> None:
+            nonlocal probes
+            async with pace.turn():
+                probes += 1
+                await clock.sleep(100)
+
+        async with pace.turn():
+            waiting = [asyncio.create_task(probe()) for _ in range(3)]
+            await clock.sleep(1)
+            pace.looked_up()  # while posts fail: the next one goes at once
+            await clock.sleep(1)
+        await clock.sleep(50)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return probes
+
+    assert in_virtual_time(story) == 1
 
 
 def test_trouble_is_counted_from_its_beginning_and_not_from_the_last_answer() -> None:

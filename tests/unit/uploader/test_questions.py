@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.errors import AmbiguousError, RefusedError, RejectedError, TraceImportError
+from pipeline.errors import AmbiguousError, ExistsError, RefusedError, RejectedError, TraceImportError
+from pipeline.uploader.breaker import THRESHOLD as BREAKER_THRESHOLD
 from pipeline.uploader.counts import Counts
 from pipeline.uploader.pacing import Pace
-from pipeline.uploader.questions import ask_until_answered
+from pipeline.uploader.questions import ask, ask_until_answered
 from pipeline.uploader.retry import MAX_REFUSALS
 from tests.fake_clock import FakeClock, in_virtual_time
 
@@ -72,3 +73,25 @@ def test_a_refusal_for_good_is_the_answer() -> None:
     with pytest.raises(RejectedError) as ended:
         asked(lambda number: RejectedError("no", kind="http_403", status=403))
     assert times_of(ended.value) == "asked 1 times"
+
+
+@pytest.mark.parametrize("error", [ExistsError("taken"), RejectedError("no", kind="http_403", status=403)])
+def test_any_answer_to_the_breakers_probe_closes_the_breaker(error: TraceImportError) -> None:
+    async def fails() -> None:
+        raise AmbiguousError("reset")
+
+    async def answers() -> None:
+        raise error
+
+    async def story(clock: FakeClock) -> None:
+        pace = Pace(clock, random.Random(0), max_per_second=None, max_at_once=8, max_pause_seconds=300)
+        for _ in range(BREAKER_THRESHOLD):
+            with pytest.raises(AmbiguousError):
+                await ask(pace, clock, Counts(), fails)
+        assert pace.is_waiting
+        with pytest.raises(type(error)):
+            await ask(pace, clock, Counts(), answers)
+        assert not pace.is_waiting
+        assert pace.trouble_seconds == 0
+
+    in_virtual_time(story)
