@@ -213,6 +213,9 @@ class Client:
             if not 200 <= answer.status < 300:
                 raise
             session = await self.get_session(session_id)  # the answer says nothing, or only what has changed
+            if session.customId != custom_id:  # and what is read may be older
+                shown = "the session does not show its new custom id"
+                raise AmbiguousError(shown, kind="not_renamed", status=answer.status) from None
         if (session.id, session.customId) != (session_id, custom_id):
             raise RejectedError(
                 f"the API answered {answer.status} to the new custom id and kept the old one", kind="not_renamed"
