@@ -25,7 +25,7 @@ from pipeline.uploader.journey import Journey
 from pipeline.uploader.pages import Page, all_pages
 from pipeline.uploader.showing import shows_until
 from pipeline.uploader.spans import Spans
-from pipeline.uploader.standing import Standing, StoredTurns, standing_of
+from pipeline.uploader.standing import Standing, StoredTurns, standing_of, to_rewrite
 
 REOPENS = "REOPEN_AND_REEVALUATE"
 """The policy of a product whose closed sessions open by themselves when a turn comes (api-contract 2.5)."""
@@ -101,15 +101,7 @@ class Contents:
             await self._wait_until(until)
             standing = await self._read_until(journey, session_id, stored, until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
-            wanted = said_of(content.prints) if standing.stale else []
-            said = frozenset(wanted) if len(standing.ids) >= stored else None
-
-            def is_as_sent(place: int) -> bool:
-                there = standing.said(place)
-                is_moved = there != wanted[place] and (said is None or there in said)  # one before it is gone
-                return before.is_as_sent(place, content.prints) and not is_moved
-
-            standing = standing._replace(stale=[place for place in standing.stale if not is_as_sent(place)])
+            standing = standing._replace(stale=to_rewrite(standing, before, content.prints))
         journey.stored_turns = len(standing.ids)
         if journey.send.state == "existing":  # somebody may have said it twice: it is not ours to take away
             standing = standing._replace(doubles=[], others=[*standing.doubles, *standing.others])

@@ -8,8 +8,9 @@ from itertools import chain, groupby, pairwise, repeat
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
+from pipeline.ledger.settling import Before
 from pipeline.models import TurnImport
-from pipeline.prints import PRINT_BYTES, SAID_BYTES
+from pipeline.prints import PRINT_BYTES, SAID_BYTES, said_of
 from pipeline.uploader.content_api import StoredTurn
 
 Turn = TypeVar("Turn")
@@ -171,3 +172,22 @@ def standing_of(
         if taken is not None:
             taken.add(said)
     return Standing(ids, stale, doubles, others, late, bytes(prints))
+
+
+def to_rewrite(standing: Standing, before: Before, prints: bytes) -> list[int]:
+    """Of the stale ones those that were not sent as `prints` say it; the others the API shows in its own way.
+
+    One that was sent so, and says by now what another wanted one says (or where turns are gone: anything else), has
+    moved into the place of one that is gone.
+    """
+    if not standing.stale:
+        return []
+    wanted = said_of(prints)
+    all_show = len(standing.ids) >= min(before.turns, len(wanted))
+    said = frozenset(wanted)
+
+    def has_moved(place: int) -> bool:
+        there = standing.said(place)
+        return there != wanted[place] and (there in said or not all_show)
+
+    return [place for place in standing.stale if has_moved(place) or not before.is_as_sent(place, prints)]

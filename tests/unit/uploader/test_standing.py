@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.ledger.settling import Before
 from pipeline.models import TurnImport
 from pipeline.prints import turn_print
 from pipeline.uploader.content_api import StoredTurn
-from pipeline.uploader.standing import Standing, StoredTurns, standing_of
+from pipeline.uploader.standing import Standing, StoredTurns, standing_of, to_rewrite
 
 
 def turn(said: str) -> TurnImport:
@@ -58,3 +59,25 @@ def test_one_that_is_known_is_nobody_elses_while_one_before_it_does_not_show() -
     assert found.not_shown(["x", "y", "z"]) == ["x"]
     found = standing([("y", 1, "b"), ("z", 2, "d")], "abc", known=["x", "y"])
     assert (found.others, found.late) == (["z"], ["y"])
+
+
+def prints_of(said: str) -> bytes:
+    return b"".join([turn_print(one, "yes") + b"figures!" for one in said])
+
+
+@pytest.mark.parametrize(
+    ("shown", "before", "wanted", "places"),
+    [
+        ("abc", "abc", "abc", []),  # only the figures look otherwise
+        ("aXc", "abc", "abc", []),  # and so does a text
+        ("abc", "abc", "aBc", [1]),
+        ("ac", "abc", "abc", [1]),  # the second one is gone
+        ("aX", "abc", "abc", [1]),
+        ("acb", "abc", "abc", [1, 2]),
+    ],
+)
+def test_what_is_shown_otherwise_than_it_was_sent_is_not_sent_again(
+    shown: str, before: str, wanted: str, places: list[int]
+) -> None:
+    found = standing([(one, place, one) for place, one in enumerate(shown)], wanted, rewrites=3)
+    assert to_rewrite(found, Before(prints=prints_of(before)), prints_of(wanted)) == places
