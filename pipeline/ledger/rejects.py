@@ -11,6 +11,9 @@ from pipeline.models import Part, Reject, SessionImport
 MAX_KEPT_RECORD = 1_048_576
 """Bytes of a record that the rejects keep; of a longer one only the position."""
 
+UNREADABLE = "unreadable"
+"""The kind of what could not be read, and so may hold anything: that is news every night."""
+
 
 class Rejects:
     """Written inside the transactions of the others."""
@@ -55,7 +58,7 @@ class Rejects:
 
         Forgotten with the rows of that run.
         """
-        if self._retry_rejected:
+        if self._retry_rejected or reject.kind == UNREADABLE:
             return False
         schema = "past" if self._database.has_past else "main"
         if self._last_reading is None:
