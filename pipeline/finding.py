@@ -23,15 +23,15 @@ from pipeline.readers.storage import Remote, find_objects, is_url
 RESULTS = frozenset(["manifest.parquet", "manifest.jsonl", "rejects.jsonl", "summary.json"])
 """All together in a folder, they are what a run has left there, and no exports."""
 STATE_NAMES = ("runs", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.lock", "verify.json")
+SCRATCH_NAMES = ("conversations.scratch", "spill.scratch", "earlier.scratch")
+"""What a run keeps in the folder of its results while it works."""
 RESULT_NAMES = (
     "manifest.parquet",
     "manifest.jsonl",
     "rejects.jsonl",
     "summary.json",
     "verify.json",
-    "conversations.scratch",
-    "spill.scratch",
-    "earlier.scratch",
+    *SCRATCH_NAMES,
 )
 
 

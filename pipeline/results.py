@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clock import Clock, iso
 from pipeline.errors import StoppedError, TraceImportError, UsageError
+from pipeline.finding import SCRATCH_NAMES
 from pipeline.job import Job
 from pipeline.ledger.runs import RunRow
 from pipeline.report.snapshot import Stop
@@ -71,9 +73,13 @@ def _forget_old_runs(job: Job) -> None:
         log.warning("old_runs_not_forgotten: %s; the next run tries again", error.__cause__ or error)
 
 
-def remove_scratch(state_dir: Path) -> None:
-    """What killed runs had on disk, records as they were exported among it. The caller holds the ledger's lock."""
-    for path in (state_dir / "runs").glob("*/*.scratch"):
+def remove_scratch(state_dir: Path, folders_without_end: Sequence[Path]) -> None:
+    """What killed runs had on disk, records as they were exported among it. The caller holds the ledger's lock.
+
+    `folders_without_end`: of runs that have none. An --output-dir is the user's: nothing else there is touched.
+    """
+    left = [folder / name for folder in folders_without_end for name in SCRATCH_NAMES]
+    for path in [*(state_dir / "runs").glob("*/*.scratch"), *left]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

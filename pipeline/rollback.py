@@ -82,8 +82,8 @@ def rollback_run(
         target = target_of(connection, config.target_name or config.target.base_url, config.target.anchor)
         run = find_run(connection, target, run_id)
         ledger = RollbackLedger(database, target, run)
-        lag = _lag_left(config, clock, last_sent_at(connection, run))
-        rolling = _Rolling(ledger, database.ledger_id, run.id, act, lag)
+        shows_by = clock.now() + _lag_left(config, clock, last_sent_at(connection, run))
+        rolling = _Rolling(ledger, database.ledger_id, run.id, act, shows_by)
         before = ledger.taken_back()
         counts = Counts()
         failure: FatalError | StoppedError | None = None
@@ -158,12 +158,13 @@ def _exit_code(failure: FatalError | StoppedError | None, stop: Stop, fates: Cou
 class _Rolling:
     """A rollback while it goes on. The ledger is written on the loop: two short commits a session, and no rush."""
 
-    def __init__(self, ledger: RollbackLedger, ledger_id: str, run_id: str, act: bool, lag_seconds: float) -> None:
+    def __init__(self, ledger: RollbackLedger, ledger_id: str, run_id: str, act: bool, shows_by: float) -> None:
         self._ledger = ledger
         self._ledger_id = ledger_id
         self._run_id = run_id
         self._acts = act
-        self._lag_seconds = lag_seconds
+        self._shows_by = shows_by
+        """One moment for all sessions: what the run sent shows by then, or never."""
         self._refusals = Refusals()
         self.taken: list[_TakenBack] = []
 
@@ -225,30 +226,28 @@ class _Rolling:
 
     async def _read(self, target: Target, session: Settled, session_id: str) -> StoredSession | None:
         """As it is now; None where it is deleted."""
-        gone_since: float | None = None
         while True:
+            is_late = target.clock.now() >= self._shows_by
             try:
                 return await target.ask(lambda: target.client.get_session(session_id))
             except RejectedError as error:
                 if not is_gone(error):
                     raise
-            now = target.clock.now()
-            gone_since = now if gone_since is None else gone_since
             # What was meant to be deleted had been seen; the rest may be so new that it does not show yet.
-            if now - gone_since >= self._lag_seconds or self._is_intended(session):
+            if is_late or self._is_intended(session):
                 return None
             await target.clock.sleep(LOOK_AGAIN_SECONDS)
 
     async def _find(self, target: Target, session: Settled) -> str | None:
         """The one that the run created and did not come to settle, by its custom id; None where none of ours shows."""
-        until = target.clock.now() + self._lag_seconds
         while True:
+            is_late = target.clock.now() >= self._shows_by
             found = await target.ask(lambda: target.client.find_sessions([session.custom_id], session.version_id))
             for stored in found:
                 if stored.customId == session.custom_id and mark_of(stored).get("ledger") == self._ledger_id:
                     return stored.id
             intended_id = self._ledger.intended_id(session)
-            if found or intended_id is not None or target.clock.now() >= until:
+            if found or intended_id is not None or is_late:
                 return intended_id
             await target.clock.sleep(LOOK_AGAIN_SECONDS)
 

@@ -20,6 +20,7 @@ from pipeline.errors import FatalError, StoppedError, TraceImportError, UsageErr
 from pipeline.finding import find_sources
 from pipeline.job import Job, open_job
 from pipeline.ledger.database import Database, opened_ledger
+from pipeline.ledger.runs import RunLedger
 from pipeline.ledger.settling import Send
 from pipeline.loop import in_a_loop_of_its_own
 from pipeline.preflight import Preflight
@@ -51,7 +52,7 @@ def run_import(
     deadline = deadline_of(config.stop.at, config.stop.after, clock)
     found = find_sources(config)
     with opened_ledger(ledger_dir or config.state_dir) as database:
-        remove_scratch(config.state_dir)
+        remove_scratch(config.state_dir, RunLedger(database).folders_without_end())
         job = open_job(config, database, found, clock, results_dir=config.state_dir)
         end_killed_run(job, clock)
         stop = stop or Stop()

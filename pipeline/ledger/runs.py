@@ -181,6 +181,11 @@ class RunLedger:
         """Has this run no end?"""
         return bool(self._one("SELECT finished_at IS NULL FROM run WHERE number = ?", (run.number,))[0])
 
+    def folders_without_end(self) -> list[Path]:
+        """Of all runs that were killed, for whatever target; and of the one that works."""
+        rows = self._connection.execute("SELECT DISTINCT folder FROM run WHERE finished_at IS NULL")
+        return [Path(folder) for (folder,) in rows]
+
     def begin(
         self,
         *,

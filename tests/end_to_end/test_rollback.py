@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.emulator import RunningEmulator, running_emulator
+from pipeline.rollback import WORKERS
 from tests.end_to_end.conftest import Ended, Importer, end, make_trace, many, wait_until, write_jsonl
 from tests.end_to_end.test_process_faults import KILLED_AT
 from tests.end_to_end.test_scattered import observation
@@ -304,6 +305,25 @@ def test_what_a_killed_run_sent_and_the_api_stores_late_is_waited_for(
     words = importer.command("rollback", options=[config, "--run", importer.runs[-1].name, "--json", "--yes"])
     assert json.loads(importer.execute(words).out)["counts"] == {"deleted": 5}
     assert live(emulator) == set()
+
+
+@pytest.mark.parametrize("options", [[], ["--yes"]], ids=["dry", "for good"])
+def test_what_never_arrived_is_waited_for_once_and_not_session_by_session(
+    importer: Importer, emulator: RunningEmulator, options: list[str]
+) -> None:
+    many(importer, 300)
+    config = str(write_config(importer, lookup_seconds=6))
+    emulator.set_faults([{"match": "POST /sessions", "do": {"hang": True}}])
+    process = importer.start(options=[config])
+    wait_until(lambda: len(posts(emulator)) >= 8)
+    end(process, signal.SIGKILL)
+    emulator.set_faults([])
+    words = importer.command("rollback", options=[config, "--run", importer.runs[-1].name, "--json", *options])
+    report = json.loads(importer.execute(words).out)
+    assert report["counts"] == {}
+    assert report["in_doubt"] > 4 * WORKERS
+    # A look a second as long as it takes to show, at so many as are under way; then one at each of the others.
+    assert report["requests"] < report["in_doubt"] + 8 * WORKERS
 
 
 def test_while_a_run_works_it_waits_for_another_day(importer: Importer, emulator: RunningEmulator) -> None:

@@ -19,6 +19,7 @@ from pipeline.emulator import RunningEmulator, running_emulator
 from pipeline.report.snapshot import Stop
 from pipeline.results import RunResult
 from tests.end_to_end.conftest import Importer, make_trace, wait_until, write_jsonl
+from tests.end_to_end.test_process_faults import KILLED_AT
 from tests.invariants import check_invariants, posts, read_manifest, read_rejects, read_summary
 
 
@@ -386,6 +387,21 @@ def test_scratch_of_a_killed_run_is_gone_with_the_next_one(importer: Importer, e
     write_jsonl(importer.home / "1.jsonl", [observation(1)])
     assert importer.run(importer.home / "1.jsonl").code == 0
     assert not list(importer.state.rglob("*.scratch"))
+
+
+def test_scratch_of_a_killed_run_is_gone_from_an_output_folder_too(
+    importer: Importer, emulator: RunningEmulator
+) -> None:
+    out = importer.home / "out"
+    source = write_jsonl(importer.home / "1.jsonl", [chat(number, "c-1") for number in range(9)])
+    per = ["--session-per", "conversation"]
+    words = importer.command("run", source, options=[*per, "--output-dir", str(out)])
+    words[1:3] = [str(KILLED_AT), "return", "Conversations.add", "5"]
+    assert importer.execute(words).code == -signal.SIGKILL
+    (out / "mine.scratch").write_text("the user's")
+    assert len(list(out.glob("*.scratch"))) == 2
+    assert importer.run(source, options=[*per, "--output-dir", str(importer.home / "elsewhere")]).code == 0
+    assert [path.name for path in out.glob("*.scratch*")] == ["mine.scratch"]
 
 
 def test_a_filter_of_another_target_leaves_the_index_of_conversations_alone(tmp_path: Path) -> None:
