@@ -81,8 +81,9 @@ class _Spans:
 
     @property
     def count(self) -> range:
-        """How many an import made."""
-        return range(len(self._marked), len(self._marked) + len(self._bare) + 1)
+        """How many an import made. Where marks are shown, those without one are not ours."""
+        most = len(self._marked) or len(self._bare)
+        return range(len(self._marked), most + 1)
 
 
 def _asking(target: Target, question: Callable[..., Awaitable[Page[Row]]]) -> Callable[[int], Awaitable[Page[Row]]]:

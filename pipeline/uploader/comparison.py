@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from enum import StrEnum
-from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -101,10 +100,11 @@ def compare_held(session: Settled, held: Held, *, contents: bool) -> Finding | N
     stored = [turn.print + turn.figures for turn in turns]
     wanted = [prints[place : place + PRINT_BYTES] for place in range(0, len(prints), PRINT_BYTES)]
     if contents or len(stored) != len(wanted):
-        told = list(islice(_other_turns(wanted, stored, turns, is_ours=session.state == "created"), PLACES_SHOWN + 1))
+        told = list(_other_turns(wanted, stored, turns, is_ours=session.state == "created"))
         if told:
             more = "; and more" if len(told) > PLACES_SHOWN else ""
-            is_gone = session.state == "created" and _are_some_of(stored, wanted)
+            is_gone = session.state == "created" and all("missing" in one for one in told)
+            is_gone = is_gone and _are_some_of(stored, wanted)
             return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more, is_gone)
     if contents and held.spans is not None and session.spans not in held.spans:
         counts = f"{held.spans.start} imported spans are there, and there were {session.spans}"

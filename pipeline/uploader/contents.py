@@ -98,7 +98,7 @@ class Contents:
             standing = await self._read_until(journey, session_id, len(content.turns), until, rewrites=rewrites)
         elif may_rewrite and standing.stale and until > self._clock.now():
             # Or an older state that comes through late would stand where the newer one is written now.
-            await self._wait_until(until)
+            await self._wait_until(journey, until)
             standing = await self._read_until(journey, session_id, stored, until, rewrites=rewrites)
         if not is_in_doubt:  # what was sent as it is wanted, and is shown otherwise, is not sent night after night
             standing = standing._replace(stale=to_rewrite(standing, before, content.prints))
@@ -207,11 +207,10 @@ class Contents:
                 journey, session_id, count, self._lookup_until(), known=ids, rewrites=rewrites
             )
             if await self._are_only_hidden(journey, session_id, standing, ids):
-                found = ids
-            else:
-                found = await self._settled(journey, standing)
+                raise  # such a list does not tell whether this one was stored, either
+            found = await self._settled(journey, standing)
             for place in standing.stale:
-                if first <= place < len(found) and standing.said(place) != wanted[place].print:
+                if place >= first and standing.said(place) != wanted[place].print:
                     await self._rewrite(journey, found[place], place)
             journey.is_doubtful = False
             if len(found) <= first:
@@ -284,7 +283,8 @@ class Contents:
             await self._attempts.pause(times, left)
             times += 1
 
-    async def _wait_until(self, moment: float) -> None:
+    async def _wait_until(self, journey: Journey, moment: float) -> None:
+        self._attempts.leave_place(journey)
         times = 0
         while (left := moment - self._clock.now()) > 0:
             await self._attempts.pause(times, left)
@@ -322,7 +322,7 @@ class Contents:
 
     async def _keep_finished(self, journey: Journey, session_id: str, body: bytes) -> None:
         """What was to open the session, and was made again for want of an answer, may come after the end."""
-        await self._wait_until(journey.may_open_until)
+        await self._wait_until(journey, journey.may_open_until)
         if not is_finished_with(await self._session(journey, session_id), body):
             await self._finish(journey, session_id, body)
 

@@ -14,6 +14,7 @@ LOWER_LIMITS = (100, 50, 20, 10, 3, 1)
 REFUSED_LIMIT = (400, 422)
 LEAST_REFUSED = 10
 """Lower limits are not what an API refuses."""
+PAGES_BEFORE_MORE = 20
 MOST_PASSES = 16
 """A list whose rows change places between two pages is read so often."""
 
@@ -43,6 +44,8 @@ class PageSize:
     def __init__(self, asked: int) -> None:
         self._asked = self._allowed = self._fitting = self._given = asked
         """At most: we ask for; the API takes as a limit; fit into one answer, as they are now; the API gives."""
+        self._pages_that_fit = 0
+        """Since fewer were asked for."""
         self._longest = 0
         """As many came at once."""
 
@@ -62,6 +65,7 @@ class PageSize:
                 self._allowed = lower
             else:
                 self._fitting = lower
+                self._pages_that_fit = 0
         return self.limit < asked
 
     def keep(self, *, refused: int) -> None:
@@ -70,11 +74,16 @@ class PageSize:
             self._allowed = self._asked
 
     def fitted(self, rows: int, *, length: int, asked: int) -> None:
-        """So many came, in so many bytes: where that leaves room for more of them, more are asked for next time."""
-        if rows and asked == self._fitting < self._asked:
+        """So many came, in so many bytes: where that leaves room for more of them, more are asked for after a while.
+
+        Not at once: beside short rows another list may have long ones, and is to get on.
+        """
+        self._pages_that_fit += 1
+        if rows and asked == self._fitting < self._asked and self._pages_that_fit >= PAGES_BEFORE_MORE:
             more = next((limit for limit in reversed(LOWER_LIMITS) if limit > asked), self._asked)
             if length / rows * more <= MAX_ANSWER_BYTES / 2:
                 self._fitting = more
+                self._pages_that_fit = 0
 
     def is_last(self, rows: int, *, limit: int, before: int | None, is_enough: bool) -> bool:
         """Does a page of so many rows end the list? `before`: so many the page before it had, which did not.

@@ -168,7 +168,7 @@ class Spans:
         again: list[SpanPlace] = []
         if journey.send.state != "existing":
             again = seen.misplaced()
-            for span_id in seen.unknown:
+            for span_id in seen.unknown():
                 span = await self._attempts.ask(journey, partial(self._api.span, span_id))
                 if span is not None and span.mark is not None:
                     seen.surplus[span_id] = None

@@ -94,20 +94,22 @@ class SeenSpans:
         """The same, by id."""
         self.surplus: dict[str, None] = {}
         """The ids of imported ones that should not be, or are there once more."""
-        self.unknown: dict[str, None] = {}
-        """The ids of those that may be imported ones: the list does not show their mark."""
+        self._bare: dict[str, None] = {}
+        """The ids of those of which nothing tells whose they are."""
+        self._shows_marks = False
         self._parents: dict[SpanPlace, str] = {}
         """The ids that some name as their parent, where that is not the one we would have thought."""
 
     def add(self, stored: Sequence[StoredSpan]) -> None:
         """Note a page of them. A span that stands on two pages, because the list changed in between, is one span."""
         for span in stored:
+            self._shows_marks |= span.mark is not None
             place = self.place_of(span)
             if place is None:
                 if span.mark is not None:
                     self.surplus[span.id] = None
                 elif span.is_bare:
-                    self.unknown[span.id] = None
+                    self._bare[span.id] = None
             elif place not in self:
                 self._there[self._first[place.turn] + place.span] = True
                 self._wanted.has(place, span.id)
@@ -116,6 +118,10 @@ class SeenSpans:
                     self._parents[place] = span.parent_id
             elif self._wanted.id(place) != span.id:
                 self.surplus[span.id] = None
+
+    def unknown(self) -> list[str]:
+        """The ids of those that may be imported ones, where the list shows no marks."""
+        return [] if self._shows_marks else list(self._bare)
 
     def misplaced(self) -> list[SpanPlace]:
         """Those that hang under another span than they should; to be asked when all pages are seen."""

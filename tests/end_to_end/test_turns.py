@@ -268,6 +268,20 @@ def test_what_lists_show_later_than_anybody_waits_is_not_sent_again(importer: Im
         assert calls(emulator)[TURN] == 6
 
 
+def test_a_list_that_hides_what_the_api_has_does_not_tell_what_is_missing(importer: Importer) -> None:
+    """A turn without an answer, and lists that lag longer than anybody waits: who knows?"""
+    with running_emulator(options={"list_lag_ms": 15_000}) as emulator:
+        importer.base_url = emulator.url
+        lost = {"status": 500, "after_commit": True}
+        emulator.set_faults([{"match": TURN, "when": {"between": [2, 2]}, "do": lost}])
+        source = write_jsonl(importer.home / "a.jsonl", talks(1, 3))
+        result = importer.run_here(source, **QUICK | {"upload__lookup_seconds": 1})
+        assert check_invariants(emulator, result.folder)["outcomes"] == {"unknown": 1}
+        emulator.forward(60)
+        importer.run_here(source, **QUICK)
+        assert said(emulator, "langfuse:talk-0") == dialogue(0, 3)
+
+
 def test_turns_and_spans_too_long_for_one_answer_are_read_in_smaller_pages(
     importer: Importer, emulator: RunningEmulator
 ) -> None:

@@ -301,6 +301,7 @@ def test_turns_and_spans_that_somebody_deleted_come_again_where_that_is_said(
     call(emulator, "DELETE", f"/inferenceResults/{sessions[1]['turns'][1]['id']}")
     call(emulator, "DELETE", f"/traces/{sessions[2]['turns'][1]['spans'][1]['id']}")
     call(emulator, "PATCH", f"/inferenceResults/{sessions[3]['turns'][0]['id']}", {"actualOutput": "by hand"})
+    call(emulator, "PATCH", f"/inferenceResults/{sessions[4]['turns'][0]['id']}", {"error": "by hand"})
     assert verify_json(importer, code=4)["gone"] == 2
     assert "--reopen-missing" in verify(importer).out
     assert importer.run_here(importer.home / "a.jsonl", **QUICK).summary["outcomes"] == {}
@@ -308,7 +309,10 @@ def test_turns_and_spans_that_somebody_deleted_come_again_where_that_is_said(
     summary = importer.run_here(importer.home / "a.jsonl", **QUICK).summary
     assert (summary["outcomes"], summary["details"]) == ({"changed": 2, "skipped": 3}, {"changed": {"updated": 2}})
     report = verify_json(importer, "--all", code=4)
-    assert told(report) == {"talk-3": ("turns_differ", "turn 1 says something else")}
+    assert told(report) == {
+        "talk-3": ("turns_differ", "turn 1 says something else"),
+        "talk-4": ("turns_differ", "turn 1 has another status or other figures"),
+    }
     for number in (1, 2):
         assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 3)
 

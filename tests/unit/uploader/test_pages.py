@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import AmbiguousError, RejectedError
-from pipeline.uploader.pages import Page, PageSize, all_pages, all_rows
+from pipeline.uploader.pages import PAGES_BEFORE_MORE, Page, PageSize, all_pages, all_rows
 from pipeline.uploader.transport import MAX_ANSWER_BYTES, TOO_LONG
 
 
@@ -100,8 +100,9 @@ def test_after_rows_that_were_long_more_are_asked_for_where_they_are_short() -> 
     while size.lower(too_long, asked=size.limit):
         pass
     assert size.limit == 1
-    size.fitted(1, length=MAX_ANSWER_BYTES // 2, asked=1)
+    for _ in range(PAGES_BEFORE_MORE):
+        size.fitted(1, length=MAX_ANSWER_BYTES // 2, asked=1)
     assert size.limit == 1
-    for _ in range(10):
+    for _ in range(10 * PAGES_BEFORE_MORE):
         size.fitted(size.limit, length=size.limit * 1_000, asked=size.limit)
     assert size.limit == ASKED
