@@ -97,9 +97,8 @@ def verify_import(
 ) -> Verification:
     """Compare one run (the last one, where none is named) or everything on this target with the server.
 
-    Only reads, also while a run works; `reopen_missing` locks the ledger and opens what is gone: sessions, and those
-    that lack turns or spans. `sample`: look into the contents of so many sessions only, always the same ones. Raises
-    what a run raises before it begins.
+    Only reads, also while a run works; `reopen_missing` locks the ledger and opens sessions that are gone. `sample`:
+    look into the contents of so many sessions only, always the same ones. Raises what a run raises before it begins.
     """
     clock, stop = clock or SystemClock(), stop or Stop()
     config = require_target(config)
@@ -117,14 +116,13 @@ def verify_import(
         started_at = iso(clock.wall())
         in_a_loop_of_its_own(lambda: comparing.run(stop), stop)
         compared = comparing.report()  # before anything is opened
-        gone = [found for found in comparing.findings if found.is_gone]
-        if database is not None and gone:
+        missing = [found.session.row for found in comparing.findings if found.kind is Difference.MISSING]
+        if database is not None and missing:
             reopening = Reopening(database, target)
-            reopening.choose_rows([found.session.row for found in gone])
+            reopening.choose_rows(missing)
             with database.transaction():
-                for found in gone:
-                    is_missing = found.kind is Difference.MISSING
-                    (reopening.open if is_missing else reopening.fill)(found.session.row)
+                for row in missing:
+                    reopening.open(row)
         report = {
             "run_id": run.id if run is not None else None,
             "target": config.target.base_url,
@@ -132,8 +130,7 @@ def verify_import(
             "started_at": started_at,
             "finished_at": iso(clock.wall()),
             **compared,
-            "gone": len(gone),
-            "reopened": len(gone) if reopen_missing else 0,
+            "reopened": len(missing) if reopen_missing else 0,
         }
         return Verification(report, _written(run.folder if run is not None else config.state_dir, report))
 

@@ -101,12 +101,12 @@ def _print(report: dict[str, Any], file: Path, *, to_stderr: bool) -> None:
         say(f"  … and {len(report['findings']) - FINDINGS_SHOWN:,} more in verify.json")
     if report["reopened"]:
         say(
-            f"  {report['reopened']:,} are open again: the next run that has their files among its sources sends what "
-            "is gone.\n  Where a deleted session still holds its custom id, the API refuses that: the run then names "
+            f"  {report['reopened']:,} are open again: the next run that has their files among its sources sends them."
+            "\n  Where a deleted session still holds its custom id, the API refuses that: the run then names "
             "it `existing`, `hidden_or_deleted`,\n  and another source.name (other custom ids) is the way to import it."
         )
-    elif report["gone"]:
-        say(f"  --reopen-missing lets the next run send again what is gone, of {report['gone']:,} sessions.")
+    elif report["differences"].get("missing"):
+        say("  --reopen-missing lets the next run send again the sessions that are gone.")
     if not report["sessions"]:
         say("  This run had to do with no session that is settled; --all compares everything.")
     say(f"Results: {safe(str(file))}")

@@ -68,15 +68,7 @@ class Reopening:
             "content_sha256 = NULL, spans_sha256 = NULL, finish = NULL, is_changing = 0, sent_by = NULL WHERE id = ?",
             (row,),
         )
-        self._open_entries(row)
-
-    def fill(self, row: int) -> None:
-        """The same of one that is there, and lacks some of what was sent: the next run looks, and sends that again."""
-        self._database.connection.execute("UPDATE session SET is_changing = 1 WHERE id = ?", (row,))
-        self._open_entries(row)
-
-    def _open_entries(self, row: int) -> None:
-        self._database.connection.execute(
+        connection.execute(
             "UPDATE entry SET outcome = 'pending', session_id = NULL, http_status = NULL, error_kind = NULL, "
             "error = NULL, settled_at = NULL WHERE outcome NOT IN ('duplicate', 'conflict') AND (run, path, ordinal) "
             "IN (SELECT run, path, ordinal FROM temp.chosen_entry WHERE session = ?)",

@@ -41,8 +41,6 @@ class Finding(NamedTuple):
     kind: Difference
     session: Settled
     detail: str
-    is_gone: bool = False
-    """Only something that an import had sent is not there: a run can send it again."""
 
 
 class Held(NamedTuple):
@@ -65,7 +63,7 @@ def compare(session: Settled, found: Sequence[StoredSession], ledger_id: str, *,
         if session.session_id is None:
             return None  # so the ledger says: refused as existing, and never shown
         detail = "the API does not show it: it was deleted, or is hidden"
-        return finding(Difference.MISSING, detail)._replace(is_gone=True)
+        return finding(Difference.MISSING, detail)
     if len(found) > 1:
         ids = ", ".join(item.id for item in found)
         return finding(Difference.DOUBLED, f"{len(found)} sessions have this custom id: {ids}")
@@ -103,13 +101,10 @@ def compare_held(session: Settled, held: Held, *, contents: bool) -> Finding | N
         told = list(_other_turns(wanted, stored, turns, is_ours=session.state == "created"))
         if told:
             more = "; and more" if len(told) > PLACES_SHOWN else ""
-            is_gone = session.state == "created" and all("missing" in one for one in told)
-            is_gone = is_gone and _are_some_of(stored, wanted)
-            return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more, is_gone)
+            return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more)
     if contents and held.spans is not None and session.spans not in held.spans:
         counts = f"{held.spans.start} imported spans are there, and there were {session.spans}"
-        is_gone = session.state == "created" and held.spans.stop <= (session.spans or 0)
-        return Finding(Difference.SPANS_DIFFER, session, counts, is_gone)
+        return Finding(Difference.SPANS_DIFFER, session, counts)
     return Finding(Difference.SPANS_DIFFER, session, held.spans_fault) if contents and held.spans_fault else None
 
 
@@ -194,13 +189,6 @@ def _other_turns(
     for place, there in pairs:
         if wanted[place] != stored[there] and not tell(turns[there].told, wanted[place][half:]):
             yield f"turn {place + 1} has another status or other figures"
-
-
-def _are_some_of(stored: Sequence[bytes], wanted: Sequence[bytes]) -> bool:
-    """Do these say nothing but what those say, in the same order?"""
-    half = PRINT_BYTES // 2
-    rest = iter([one[:half] for one in wanted])
-    return all(one[:half] in rest for one in stored)
 
 
 def _turns(first: int, end: int) -> str:

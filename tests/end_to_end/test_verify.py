@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.emulator import RunningEmulator, running_emulator
 from tests.end_to_end.conftest import Ended, Importer, end, make_trace, many, wait_until, write_jsonl
-from tests.end_to_end.test_turns import QUICK, call, chat, dialogue, said, talk, talks
+from tests.end_to_end.test_turns import QUICK, call, chat, talk, talks
 from tests.invariants import PAYLOAD, check_invariants, posts, read_summary
 
 
@@ -292,29 +292,6 @@ def test_each_difference_of_turns_is_named_with_its_place(importer: Importer, em
     assert "turns_differ: langfuse:talk-1: turn 2 is missing" in done.out
     counted = verify_json(importer, "--sample", "0", code=4)
     assert {*told(counted)} == {"talk-1", "talk-2", "talk-3", "talk-4"}
-
-
-def test_turns_and_spans_that_somebody_deleted_come_again_where_that_is_said(
-    importer: Importer, emulator: RunningEmulator
-) -> None:
-    sessions = imported_talks(importer, emulator, 5)
-    call(emulator, "DELETE", f"/inferenceResults/{sessions[1]['turns'][1]['id']}")
-    call(emulator, "DELETE", f"/traces/{sessions[2]['turns'][1]['spans'][1]['id']}")
-    call(emulator, "PATCH", f"/inferenceResults/{sessions[3]['turns'][0]['id']}", {"actualOutput": "by hand"})
-    call(emulator, "PATCH", f"/inferenceResults/{sessions[4]['turns'][0]['id']}", {"error": "by hand"})
-    assert verify_json(importer, code=4)["gone"] == 2
-    assert "--reopen-missing" in verify(importer).out
-    assert importer.run_here(importer.home / "a.jsonl", **QUICK).summary["outcomes"] == {}
-    assert verify_json(importer, "--all", "--reopen-missing", code=4)["reopened"] == 2
-    summary = importer.run_here(importer.home / "a.jsonl", **QUICK).summary
-    assert (summary["outcomes"], summary["details"]) == ({"changed": 2, "skipped": 3}, {"changed": {"updated": 2}})
-    report = verify_json(importer, "--all", code=4)
-    assert told(report) == {
-        "talk-3": ("turns_differ", "turn 1 says something else"),
-        "talk-4": ("turns_differ", "turn 1 has another status or other figures"),
-    }
-    for number in (1, 2):
-        assert said(emulator, f"langfuse:talk-{number}") == dialogue(number, 3)
 
 
 def test_sessions_of_others_are_said_to_be_only_looked_up(importer: Importer, emulator: RunningEmulator) -> None:
