@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from enum import StrEnum
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -62,8 +63,7 @@ def compare(session: Settled, found: Sequence[StoredSession], ledger_id: str, *,
     if not found:
         if session.session_id is None:
             return None  # so the ledger says: refused as existing, and never shown
-        detail = "the API does not show it: it was deleted, or is hidden"
-        return finding(Difference.MISSING, detail)
+        return finding(Difference.MISSING, "the API does not show it: it was deleted, or is hidden")
     if len(found) > 1:
         ids = ", ".join(item.id for item in found)
         return finding(Difference.DOUBLED, f"{len(found)} sessions have this custom id: {ids}")
@@ -98,7 +98,7 @@ def compare_held(session: Settled, held: Held, *, contents: bool) -> Finding | N
     stored = [turn.print + turn.figures for turn in turns]
     wanted = [prints[place : place + PRINT_BYTES] for place in range(0, len(prints), PRINT_BYTES)]
     if contents or len(stored) != len(wanted):
-        told = list(_other_turns(wanted, stored, turns, is_ours=session.state == "created"))
+        told = list(islice(_other_turns(wanted, stored, turns, is_ours=session.state == "created"), PLACES_SHOWN + 1))
         if told:
             more = "; and more" if len(told) > PLACES_SHOWN else ""
             return Finding(Difference.TURNS_DIFFER, session, "; ".join(told[:PLACES_SHOWN]) + more)

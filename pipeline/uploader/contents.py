@@ -15,7 +15,7 @@ from pipeline.clock import Clock
 from pipeline.config import UploadConfig
 from pipeline.errors import AmbiguousError, RejectedError, TraceImportError
 from pipeline.models import Content
-from pipeline.prints import FIGURES, said_of
+from pipeline.prints import FIGURES
 from pipeline.uploader.attempts import TOO_LARGE, Attempts
 from pipeline.uploader.batches import MAX_BATCH_TURNS, next_turns
 from pipeline.uploader.checks import Checks
@@ -265,7 +265,7 @@ class Contents:
 
         `enough`: where more than `count` may be there (all_pages); `known`, `rewrites`: see standing_of.
         """
-        wanted, before = _content_of(journey).turns, said_of(journey.send.before.prints)
+        wanted, before = _content_of(journey).turns, journey.send.before.prints
 
         async def page(offset: int) -> Page[StoredTurn]:
             return await self._attempts.ask(journey, lambda: self._api.turns([session_id], offset=offset))

@@ -42,8 +42,14 @@ class PageSize:
     """How many rows of one list are asked for at once, and how many the API gives, as far as that has shown."""
 
     def __init__(self, asked: int) -> None:
-        self._asked = self._allowed = self._fitting = self._given = asked
-        """At most: we ask for; the API takes as a limit; fit into one answer, as they are now; the API gives."""
+        self._asked = asked
+        """So many at most."""
+        self._allowed = asked
+        """The API has not refused a limit as high."""
+        self._fitting = asked
+        """So many fit into one answer, as long as they were of late."""
+        self._given = asked
+        """More never came where there were more: fewer than this, and than the limit, end a list."""
         self._pages_that_fit = 0
         """Since fewer were asked for."""
         self._longest = 0

@@ -72,8 +72,8 @@ class Spans:
                 doubtful.update(batch)
                 left = await self._missing(journey, session_id, wanted, batch, self._lookup_until())
                 journey.is_doubtful = False
-                misplaced = await self._misplaced(journey, wanted, sent_as, _without(left, batch))
-                missing = [*misplaced, *left, *_without(batch, missing)]
+                misplaced = await self._misplaced(journey, wanted, sent_as, _without(batch, left))
+                missing = [*misplaced, *left, *_without(missing, batch)]
                 if len(left) == len(batch):
                     if self._attempts.is_used_up(journey):
                         raise
@@ -85,7 +85,7 @@ class Spans:
                     continue
                 created, answers = AnsweredSpans([], [RefusedSpan(place, str(error)) for place in range(len(batch))])
             misplaced = await self._misplaced(journey, wanted, sent_as, wanted.renamed(sent_as, created))
-            missing = [*misplaced, *_without(batch, missing)]
+            missing = [*misplaced, *_without(missing, batch)]
             journey.begin_step()
             journey.has_stored_spans |= len(answers) < len(batch)
             if answers:
@@ -226,9 +226,9 @@ class Spans:
         return self._clock.now() + self._config.lookup_seconds
 
 
-def _without(some: Sequence[SpanPlace], places: Iterable[SpanPlace]) -> Iterator[SpanPlace]:
+def _without(places: Iterable[SpanPlace], others: Iterable[SpanPlace]) -> Iterator[SpanPlace]:
     """These places, and none of those."""
-    left_out = set(some)
+    left_out = set(others)
     return (place for place in places if place not in left_out)
 
 

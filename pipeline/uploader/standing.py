@@ -61,7 +61,7 @@ class StoredTurns:
             self._prints += turn.print + turn.figures
 
     def in_order(
-        self, known: Mapping[str, int], wanted: Sequence[TurnImport], before: Sequence[bytes]
+        self, known: Mapping[str, int], wanted: Sequence[TurnImport], before: bytes
     ) -> Iterator[tuple[str, bytes, bytes]]:
         """Id and both prints, in the order of the server, which two machines see alike.
 
@@ -79,7 +79,7 @@ class StoredTurns:
                 return indexes[place], self._times[place], known.get(ids[place], len(known))
 
             in_order = sorted(places, key=lambda place: (rank(place), ids[place]))
-            places = aligned(in_order, rank, self._said, before, (turn.print for turn in wanted))
+            places = aligned(in_order, rank, self._said, said_of(before), (turn.print for turn in wanted))
         for place in places:
             start = PRINT_BYTES * place
             middle = start + SAID_BYTES
@@ -131,13 +131,13 @@ def standing_of(
     *,
     known: Sequence[str] = (),
     rewrites: int = 0,
-    before: Sequence[bytes] = (),
+    before: bytes = b"",
 ) -> Standing:
     """Turn by turn in the order of the server; of two that are alike, the one that was stored first counts.
 
     `known`: the ids of the first ones, as the API gave them; these are ours whatever they say there. `rewrites`: in so
     many places a turn that says something else is an older state of the wanted one, or is shown otherwise than sent.
-    `before`: what was said there when it was last known to be whole.
+    `before`: the prints of what was there when it was last known to be whole.
     """
     ids: list[str] = []
     prints = bytearray()

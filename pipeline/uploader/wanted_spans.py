@@ -98,7 +98,7 @@ class SeenSpans:
         """The ids of those of which nothing tells whose they are."""
         self._shows_marks = False
         self._parents: dict[SpanPlace, str] = {}
-        """The ids that some name as their parent, where that is not the one we would have thought."""
+        """The ids that some name as their parent, where that has another, or was not seen before them."""
 
     def add(self, stored: Sequence[StoredSpan]) -> None:
         """Note a page of them. A span that stands on two pages, because the list changed in between, is one span."""
@@ -114,7 +114,8 @@ class SeenSpans:
                 self._there[self._first[place.turn] + place.span] = True
                 self._wanted.has(place, span.id)
                 above = self._wanted.parent(place)
-                if span.parent_id is not None and (above is None or span.parent_id != self._wanted.id(above)):
+                is_sure = above is not None and above in self and span.parent_id == self._wanted.id(above)
+                if span.parent_id is not None and not is_sure:
                     self._parents[place] = span.parent_id
             elif self._wanted.id(place) != span.id:
                 self.surplus[span.id] = None

@@ -34,8 +34,8 @@ def standing(
     there.add(
         [StoredTurn(id, "s", (index, ""), turn_print(said, "yes"), {"status": None}) for id, index, said in stored]
     )
-    prints = [turn_print(said, "yes") for said in before]
-    return standing_of(there, [turn(said) for said in wanted], known=known, rewrites=rewrites, before=prints)
+    turns = [turn(said) for said in wanted]
+    return standing_of(there, turns, known=known, rewrites=rewrites, before=prints_of(before))
 
 
 @pytest.mark.parametrize("ids", list(permutations("xyz")))
